@@ -1,0 +1,63 @@
+# make serve   sets everything up and runs the server       make test    sets everything up and tests
+# make check   what CI runs                                 make migrate brings DATABASE_URL to this code
+# The environment is made with plain pip, from hash-locked requirements, once per change of these.
+
+SHELL := /bin/sh
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
+SOURCES := app.py settings.py context.py auth background db resolvers schema server web tools tests alembic
+
+.PHONY: serve test check migrate graphiql format lint types sdl lock clean
+
+serve: $(VENV)/.runtime
+	@exec $(PYTHON) app.py serve --ends-with $$PPID
+
+migrate: $(VENV)/.runtime
+	@$(PYTHON) app.py migrate
+
+graphiql: $(VENV)/.runtime
+	@$(PYTHON) tools/fetch_graphiql.py
+
+test: $(VENV)/.dev
+	@$(PYTHON) -m pytest $(PYTEST)
+
+check: lint types sdl
+	@$(PYTHON) tools/check_migrations.py
+	@STRICT_TESTS=1 $(MAKE) --no-print-directory test
+
+format: $(VENV)/.dev
+	@$(PYTHON) -m ruff format $(SOURCES)
+	@$(PYTHON) -m ruff check --fix $(SOURCES)
+
+lint: $(VENV)/.dev
+	@$(PYTHON) -m ruff format --check $(SOURCES)
+	@$(PYTHON) -m ruff check $(SOURCES)
+
+types: $(VENV)/.dev
+	@$(PYTHON) -m mypy .
+
+sdl: $(VENV)/.dev
+	@$(PYTHON) tools/export_sdl.py --check
+
+# Locks without registry hosts; uv writes them, pip reads them.
+lock: $(VENV)/.dev
+	$(PYTHON) -m uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --quiet -o requirements.lock $(LOCK)
+	$(PYTHON) -m uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --no-annotate --quiet -c requirements.lock -o requirements-dev.lock $(LOCK)
+
+clean:
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -c "from pathlib import Path; from db import embedded; embedded.remove(Path('.state'))"; fi
+	@rm -rf $(VENV) .state .mypy_cache .ruff_cache .pytest_cache
+
+$(VENV)/.runtime: requirements.lock | $(VENV)/bin/python
+	@echo "Installing what the server needs …"
+	@$(PIP) -r requirements.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock | $(VENV)/bin/python
+	@echo "Installing what the server and its tests need …"
+	@$(PIP) -r requirements-dev.lock
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/bin/python:
+	@sh tools/make_venv.sh $(VENV)

@@ -1,0 +1,137 @@
+"""What is refused at the door or by the infrastructure. What a person can mend is no exception.
+
+Refused
+├── BadRequest         400: the credential is malformed
+├── Unauthenticated    401: the token says no, or there is none where one is needed
+├── CrossOrigin        403: a page that is not listed
+└── StoreUnavailable   503: nobody can say yes or no
+
+A class's docstring is the message that a client reads.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+
+CHALLENGE = "Bearer"
+
+
+class Reason(StrEnum):
+    """Why a token is refused. All but the first only once its signature has verified."""
+
+    TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105 - no secret, a word of the contract
+    TOKEN_EXPIRED = "TOKEN_EXPIRED"  # noqa: S105
+    SESSION_NOT_FOUND = "SESSION_NOT_FOUND"
+    SESSION_REVOKED = "SESSION_REVOKED"
+    SESSION_EXPIRED = "SESSION_EXPIRED"
+    USER_DISABLED = "USER_DISABLED"
+
+
+class Refused(Exception):
+    """The request was refused."""
+
+    code = "BAD_REQUEST"
+    status = 400
+    hint: str | None = None
+
+    @property
+    def message(self) -> str:
+        """The sentence that a client reads."""
+        return (type(self).__doc__ or "").strip()
+
+    @property
+    def extensions(self) -> dict[str, object]:
+        """What a program reads; GraphQL puts it beside the message."""
+        told: dict[str, object] = {"code": self.code}
+        return told | ({"hint": self.hint} if self.hint else {})
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The HTTP headers that the status asks for."""
+        return {}
+
+
+class BadRequest(Refused):
+    """The credential of this request cannot be read."""
+
+    hint = "Send exactly one header: Authorization: Bearer <token>"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 6750 3.1: invalid_request."""
+        return {"WWW-Authenticate": f'{CHALLENGE} error="invalid_request"'}
+
+
+class Unauthenticated(Refused):
+    """This needs a live session."""
+
+    code = "UNAUTHENTICATED"
+    status = 401
+    hint = (
+        "Start anew with the createSession mutation (or POST /session), sent without a token,"
+        " and use the token that it answers: Authorization: Bearer <token>"
+    )
+
+    def __init__(
+        self,
+        reason: Reason | None = None,
+        *,
+        revoked_at: datetime | None = None,
+        revoked_reason: str | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.revoked_at = revoked_at
+        self.revoked_reason = revoked_reason
+
+    @property
+    def message(self) -> str:
+        """Why this token is refused."""
+        return MESSAGES[self.reason]
+
+    @property
+    def extensions(self) -> dict[str, object]:
+        """Beside the code: the reason and, of a revoked session, when and why."""
+        told = {
+            "reason": self.reason,
+            "revokedAt": self.revoked_at and self.revoked_at.isoformat(),
+            "revokedReason": self.revoked_reason,
+        }
+        return super().extensions | {name: value for name, value in told.items() if value}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 6750 3: without a credential no error is named."""
+        error = ' error="invalid_token"' if self.reason else ""
+        return {"WWW-Authenticate": CHALLENGE + error}
+
+
+MESSAGES = {
+    None: "This needs a live session, and no token was sent.",
+    Reason.TOKEN_INVALID: "The token is not one of ours.",
+    Reason.TOKEN_EXPIRED: "The token has expired.",
+    Reason.SESSION_NOT_FOUND: "The session of this token no longer exists.",
+    Reason.SESSION_REVOKED: "The session of this token has been revoked.",
+    Reason.SESSION_EXPIRED: "The session of this token has expired.",
+    Reason.USER_DISABLED: "The user of this token has been disabled.",
+}
+
+
+class CrossOrigin(Refused):
+    """Pages of this origin may not ask for a session here."""
+
+    code = "FORBIDDEN"
+    status = 403
+    hint = "List the page's origin in ALLOWED_ORIGINS"
+
+
+class StoreUnavailable(Refused):
+    """The session store cannot answer at the moment; nothing is known about your session."""
+
+    code = "SESSION_STORE_UNAVAILABLE"
+    status = 503
+    hint = "Keep the token and send the request again after the seconds in Retry-After"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 9110 10.2.3, in seconds."""
+        return {"Retry-After": "1"}

@@ -1,0 +1,91 @@
+"""The keys that sign and verify tokens, looked up by `kid` and in no other way."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ALGORITHM = "HS256"
+MIN_BYTES = 32  # RFC 7518 3.2: a key as long as the hash
+MIN_DISTINCT = 10  # random hex of that length has fewer once in a million; a typed line often
+HOW_TO_MAKE_ONE = "make one with:  openssl rand -base64 48"
+# What samples, tutorials and templates put where a secret belongs. A random one has none of them.
+SAMPLE_WORDS = (
+    "secret",
+    "change",
+    "password",
+    "passwort",
+    "example",
+    "sample",
+    "default",
+    "your-",
+    "your_",
+    "jwt",
+    "insecure",
+    "development",
+    "testing",
+    "qwerty",
+    "lorem",
+    "0123456789",
+    "abcdefgh",
+)
+# Random-looking ones that stand in documentation and are copied from there.
+WELL_KNOWN = frozenset({"09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7"})
+
+
+class WeakSecretError(ValueError):
+    """JWT_SECRET cannot keep tokens from being forged; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A secret and the algorithm that it is for; nothing else may use it (RFC 8725 3.1)."""
+
+    kid: str
+    secret: bytes
+    algorithm: str = ALGORITHM
+
+    def __repr__(self) -> str:
+        """The name only, never the secret."""
+        return f"Key({self.kid})"
+
+
+@dataclass(frozen=True)
+class KeyRing:
+    """One key signs; it and, during a rotation, others verify."""
+
+    signing: Key
+    verifying: Mapping[str, Key]
+
+
+def ring(secret: str) -> KeyRing:
+    """The key ring of one secret. Raises WeakSecretError."""
+    refuse_weak(secret)
+    key = Key(kid=name(secret.encode()), secret=secret.encode())
+    return KeyRing(signing=key, verifying={key.kid: key})
+
+
+def name(secret: bytes) -> str:
+    """A key's public name: tells keys apart and says nothing about them."""
+    return hmac.new(secret, b"bigtwo-sessions kid", hashlib.sha256).hexdigest()[:16]
+
+
+def refuse_weak(secret: str) -> None:
+    """Raises WeakSecretError for what is short, well known, or plainly not random."""
+    if len(secret.encode()) < MIN_BYTES:
+        raise WeakSecretError(f"JWT_SECRET is shorter than {MIN_BYTES} bytes; {HOW_TO_MAKE_ONE}")
+    if "-----BEGIN" in secret or secret.lstrip().startswith("{"):
+        raise WeakSecretError(
+            f"JWT_SECRET looks like a PEM or JWK key, but HS256 wants random bytes;"
+            f" {HOW_TO_MAKE_ONE}"
+        )
+    known = secret in WELL_KNOWN or any(word in secret.lower() for word in SAMPLE_WORDS)
+    if known or len(set(secret)) < MIN_DISTINCT or is_repeated(secret):
+        raise WeakSecretError(
+            f"JWT_SECRET is a well-known or guessable text, not random; {HOW_TO_MAKE_ONE}"
+        )
+
+
+def is_repeated(text: str) -> bool:
+    """Whether a text is a shorter one several times over."""
+    return text in (text + text)[1:-1]

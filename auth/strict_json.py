@@ -1,0 +1,40 @@
+"""JSON as RFC 8259 and nothing beside it, for what strangers send."""
+
+import json
+from typing import Any, NoReturn
+
+
+def loads(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8.
+
+    Raises ValueError for what the library would let pass or fall over: other encodings, a byte
+    order mark, NaN and Infinity, numbers too large for their type, a name that stands twice in an
+    object (two readers may read two things), and nesting that exhausts the stack.
+    """
+    try:
+        return json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse,
+            parse_float=_finite,
+        )
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice in an object")
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if number in {float("inf"), float("-inf")}:
+        raise ValueError("a number is too large")
+    return number

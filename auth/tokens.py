@@ -1,0 +1,161 @@
+"""Access tokens: minted and verified. Pure, and the only import of jwt.
+
+A token is a JWT of the profile RFC 9068: it names a user (`sub`) and a session (`sid`), carries
+no name and no role, and proves nothing by itself: the session's row decides.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NoReturn
+from uuid import UUID, uuid4
+
+import jwt
+
+from auth import strict_json
+from auth.errors import Reason, Unauthenticated
+from auth.keys import Key, KeyRing
+
+TYPE = "at+jwt"
+MAX_BYTES = 4096  # ours have 500; whatever is longer is not worth decoding
+LEEWAY = 60  # seconds for iat and nbf, which other nodes' clocks made; none for exp
+SEGMENTS = 3
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Who issues the tokens, for whom and to whom: `iss`, `aud` and `client_id`."""
+
+    issuer: str
+    audience: str
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a verified token says."""
+
+    user_id: UUID
+    session_id: UUID
+
+
+def mint(
+    keys: KeyRing,
+    profile: Profile,
+    *,
+    user_id: UUID,
+    session_id: UUID,
+    created_at: datetime,
+    expires_at: datetime,
+) -> str:
+    """A token for a session. Its times are the row's, in whole seconds: never past the deadline."""
+    claims = {
+        "iss": profile.issuer,
+        "aud": profile.audience,
+        "client_id": profile.client_id,
+        "sub": str(user_id),
+        "sid": str(session_id),
+        "jti": str(uuid4()),
+        "iat": int(created_at.timestamp()),
+        "nbf": int(created_at.timestamp()),
+        "exp": int(expires_at.timestamp()),
+    }
+    key = keys.signing
+    return jwt.encode(
+        claims, key.secret, algorithm=key.algorithm, headers={"typ": TYPE, "kid": key.kid}
+    )
+
+
+def verify(token: str, keys: KeyRing, profile: Profile, *, now: float) -> Claims:
+    """What a token says, once all of it is as we mint it; now is in seconds since 1970.
+
+    Raises Unauthenticated: TOKEN_EXPIRED for one of ours past its `exp`, else TOKEN_INVALID.
+    """
+    try:
+        claims = trusted_claims(token, keys)
+        found = check(claims, profile, now)
+    except (ValueError, TypeError, KeyError, jwt.InvalidTokenError):
+        raise Unauthenticated(Reason.TOKEN_INVALID) from None
+    if claims["exp"] <= now:
+        raise Unauthenticated(Reason.TOKEN_EXPIRED)
+    return found
+
+
+def trusted_claims(token: str, keys: KeyRing) -> dict[str, Any]:
+    """The claims of a token whose signature is good and whose form is the one that we write.
+
+    PyJWT checks the signature; it accepts padding, loose trailing bits, duplicate names and any
+    `typ` (RFC 8725 3.11), so a token had many spellings.
+    """
+    segments = token.split(".")
+    if len(token) > MAX_BYTES or len(segments) != SEGMENTS:
+        reject()
+    header, payload, _ = map(canonical_bytes, segments)
+    key = key_of(strict_object(header), keys)
+    jwt.api_jws.PyJWS().decode(token, key.secret, algorithms=[key.algorithm])
+    return strict_object(payload)
+
+
+def key_of(header: dict[str, Any], keys: KeyRing) -> Key:
+    """The key that a header names; nothing else in a header has a say (RFC 8725 3.1, 3.10)."""
+    key = keys.verifying[text(header["kid"])]
+    typ = text(header["typ"]).lower().removeprefix("application/")
+    if header["alg"] != key.algorithm or typ != TYPE or "crit" in header:
+        reject()
+    return key
+
+
+def check(claims: dict[str, Any], profile: Profile, now: float) -> Claims:
+    """The ids in the claims, once every claim but `exp` has been checked; that is only typed."""
+    if (claims["iss"], claims["aud"]) != (profile.issuer, profile.audience):
+        reject()
+    text(claims["client_id"])
+    canonical_uuid(claims["jti"])
+    whole_number(claims["exp"])
+    if max(whole_number(claims["iat"]), whole_number(claims["nbf"])) > now + LEEWAY:
+        reject()
+    return Claims(canonical_uuid(claims["sub"]), canonical_uuid(claims["sid"]))
+
+
+def canonical_bytes(segment: str) -> bytes:
+    """A segment's bytes, if it is the only base64url text for them (RFC 7515 2)."""
+    decoded = base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True)
+    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != segment.encode("ascii"):
+        raise binascii.Error
+    return decoded
+
+
+def strict_object(data: bytes) -> dict[str, Any]:
+    """The JSON object that a segment holds."""
+    value = strict_json.loads(data)
+    if not isinstance(value, dict):
+        reject()
+    return value
+
+
+def canonical_uuid(value: object) -> UUID:
+    """The UUID in its one spelling: UUID() also takes braces, capitals and no hyphens."""
+    found = UUID(text(value))
+    if str(found) != value:
+        reject()
+    return found
+
+
+def whole_number(value: object) -> int:
+    """Seconds since 1970. True is an int to Python, not to us; nor is 1.0."""
+    if type(value) is not int or not 0 <= value < 2**53:
+        reject()
+    return value
+
+
+def text(value: object) -> str:
+    """A claim that must be a string."""
+    if not isinstance(value, str):
+        reject()
+    return value
+
+
+def reject() -> NoReturn:
+    """Raises what verify turns into TOKEN_INVALID."""
+    raise ValueError

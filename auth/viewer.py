@@ -1,0 +1,25 @@
+"""The caller of a request, as a value that is passed on explicitly."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from db.sessions import SessionRow
+from db.users import UserRow
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who holds a token whose session was live when the door read it."""
+
+    user: UserRow
+    session: SessionRow
+
+    @property
+    def user_id(self) -> UUID:
+        """The caller's user: the owner in every statement."""
+        return self.user.id
+
+    @property
+    def session_id(self) -> UUID:
+        """The caller's own session."""
+        return self.session.id

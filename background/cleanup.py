@@ -1,0 +1,85 @@
+"""Cleaning up: sessions that ended long ago, and guests who have none left.
+
+Any number of workers may run it: the database lets one at a time. Batches are small, so that
+nobody waits for their locks, and a run ends when its time is used up; the next one goes on.
+"""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+from sqlalchemy.exc import IntegrityError
+
+from db import purge
+from db.engine import Database, Unavailable
+
+BATCH = 500  # rows
+BUDGET = 5.0  # seconds of one run beside live traffic
+PAUSE = 0.05  # seconds between batches: room for everybody else
+FIRST = UUID(int=0)
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Cleanup:
+    """What a cleanup has done, and how far its sweep over the users has come."""
+
+    database: Database
+    retention: timedelta
+    sessions_purged: int = 0
+    guests_deleted: int = 0
+    place: UUID = field(default=FIRST)
+
+    async def run(self, *, budget: float | None = BUDGET) -> None:
+        """Purges in batches until nothing is left to do or the budget (seconds) is used up."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + budget if budget is not None else float("inf")
+        for step in (self.purge_batch, self.sweep_batch):
+            while loop.time() < end and await step():  # noqa: ASYNC110 - not waiting: working
+                await asyncio.sleep(PAUSE if budget is not None else 0)
+
+    async def purge_batch(self) -> bool:
+        """Purges one batch of sessions, and their users if those were guests; whether to go on."""
+        async with self.database.begin() as db:
+            if not await purge.take_lock(db):
+                return False
+            owners = await purge.delete_sessions(db, retention=self.retention, limit=BATCH)
+            guests = await purge.delete_abandoned(db, owners) if owners else 0
+        self.sessions_purged += len(owners)
+        self.guests_deleted += guests
+        return len(owners) == BATCH
+
+    async def sweep_batch(self) -> bool:
+        """Deletes the abandoned guests among the next users; whether to go on.
+
+        A session's row can vanish by another hand, and a role can be taken away: such guests are
+        found only by looking at all users, a batch at a time.
+        """
+        async with self.database.begin() as db:
+            if not await purge.take_lock(db):
+                return False
+            ids = await purge.next_users(db, self.place, BATCH)
+            guests = await purge.delete_abandoned(db, ids) if ids else 0
+        self.guests_deleted += guests
+        self.place = ids[-1] if len(ids) == BATCH else FIRST
+        return self.place != FIRST
+
+
+async def keep_clean(database: Database, *, retention: timedelta, interval: float) -> None:
+    """Cleans up for ever, about every interval (seconds); ends by being cancelled."""
+    place = FIRST
+    while True:
+        await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
+        cleanup = Cleanup(database, retention, place=place)
+        try:
+            await cleanup.run()
+        except (Unavailable, IntegrityError) as error:
+            # A guest got a session between the look and the delete: the foreign key says no.
+            log.warning("cleanup_failed", error=type(error).__name__)
+        place = cleanup.place
+        if cleanup.sessions_purged or cleanup.guests_deleted:
+            log.info("cleaned_up", sessions=cleanup.sessions_purged, guests=cleanup.guests_deleted)

@@ -1,0 +1,32 @@
+"""Watches the database's condition: keeps the clock true and tells the operator what changed."""
+
+import asyncio
+
+import structlog
+
+from context import Services
+from web import health
+
+INTERVAL = 30.0  # seconds between looks when all is well
+INTERVAL_WHEN_SICK = 1.0
+
+log = structlog.get_logger()
+
+
+async def watch(services: Services) -> None:
+    """Looks for ever; ends by being cancelled."""
+    before: dict[str, str] = {}
+    while True:
+        wrong = {k: v for k, v in (await health.check(services)).items() if v != "ok"}
+        if wrong != before:
+            report(wrong)
+        before = wrong
+        await asyncio.sleep(INTERVAL_WHEN_SICK if wrong else INTERVAL)
+
+
+def report(wrong: dict[str, str]) -> None:
+    """One line for a change of condition."""
+    if wrong:
+        log.error("not_ready", **wrong)
+    else:
+        log.info("ready_again")

@@ -1,0 +1,145 @@
+"""The door: header, token, live session, Viewer. Everything that is guarded comes after it.
+
+It decides; how a refusal is rendered stands in web/refusals.py.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+import strawberry
+from graphql import DocumentNode
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from auth import tokens
+from auth.errors import BadRequest, Reason, Unauthenticated
+from auth.keys import KeyRing
+from auth.viewer import Viewer
+from db import sessions, users
+from db.clock import Clock
+from db.engine import Database
+
+T = TypeVar("T")
+
+# RFC 6750 2.1, with one or more spaces: the scheme in any case, one token of these characters.
+BEARER = re.compile(rb"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a new session is given, and how long an ended one is kept."""
+
+    absolute_lifetime: timedelta
+    activity_resolution: timedelta
+    retention: timedelta
+
+
+@dataclass(frozen=True)
+class Services:
+    """What every request shares in one process."""
+
+    database: Database
+    clock: Clock
+    keys: KeyRing
+    profile: tokens.Profile
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a resolver is given: who calls, and a database that answers before the deadline."""
+
+    services: Services
+    viewer: Viewer | None
+    document: DocumentNode | None = None  # parsed and validated by the route
+    deadline: float = field(default=0.0)
+
+    def __post_init__(self) -> None:
+        """The request's time for the database, all its fields together, begins now."""
+        now = asyncio.get_running_loop().time()
+        object.__setattr__(self, "deadline", now + self.services.database.timeout)
+
+    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction of one's own: no two resolvers share a connection."""
+        return self.services.database.begin(deadline=self.deadline)
+
+    async def read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """A query function's answer."""
+        return await self.services.database.read(query, deadline=self.deadline)
+
+
+Info = strawberry.Info[Context, None]
+
+
+async def admit(services: Services, authorization: Sequence[bytes]) -> Viewer | None:
+    """The caller of a request: nobody without a credential, refused with a bad one.
+
+    authorization: the values of the request's Authorization headers. A forged token costs no
+    statement, a good one costs one. Raises BadRequest, Unauthenticated, Unavailable.
+    """
+    token = bearer(authorization)
+    if token is None:
+        return None
+    now = await services.clock.now(services.database)
+    claims = tokens.verify(token, services.keys, services.profile, now=now)
+    found = await services.database.read(
+        lambda db: sessions.find(db, claims.user_id, claims.session_id)
+    )
+    return judge(found)
+
+
+def bearer(authorization: Sequence[bytes]) -> str | None:
+    """The token of a request; None when it sent no credential. Never the first of two."""
+    if not authorization:
+        return None
+    if len(authorization) > 1:
+        raise BadRequest
+    scheme = authorization[0].partition(b" ")[0].lower()
+    if scheme and scheme != b"bearer":
+        raise Unauthenticated(Reason.TOKEN_INVALID)
+    match = BEARER.fullmatch(authorization[0].strip(b" \t"))
+    if match is None:
+        raise BadRequest
+    return match[1].decode("ascii")
+
+
+def judge(found: sessions.OwnedSession | None) -> Viewer:
+    """The viewer whose session this is. Raises Unauthenticated, with the reason, unless it is live.
+
+    All causes of refusal count: one mark never hides another.
+    """
+    if found is None:
+        raise Unauthenticated(Reason.SESSION_NOT_FOUND)
+    session, user = found.session, found.user
+    if session.revoked_at is not None:
+        raise Unauthenticated(
+            Reason.SESSION_REVOKED,
+            revoked_at=session.revoked_at,
+            revoked_reason=session.revoked_reason,
+        )
+    if user.disabled_at is not None:
+        raise Unauthenticated(Reason.USER_DISABLED)
+    if not session.is_live:
+        raise Unauthenticated(Reason.SESSION_EXPIRED)
+    return Viewer(user, session)
+
+
+async def hold(db: AsyncConnection, viewer: Viewer) -> None:
+    """Locks the caller's user row, then judges the caller's session again.
+
+    So nothing that was under way outlives a revoke. Two statements: the second sees what
+    committed while the first waited. Raises Unauthenticated.
+    """
+    await users.lock(db, viewer.user_id)
+    judge(await sessions.find(db, viewer.user_id, viewer.session_id))
+
+
+def signed_in(info: Info) -> Viewer:
+    """The caller of a guarded field. Raises Unauthenticated when nobody is."""
+    if info.context.viewer is None:
+        raise Unauthenticated
+    return info.context.viewer

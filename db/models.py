@@ -1,0 +1,115 @@
+"""The tables, for Alembic: what `make migrate` builds is compared with this.
+
+Statements are written in SQL beside the functions that send them; nothing loads these as objects.
+"""
+
+from datetime import datetime, timedelta
+from ipaddress import IPv4Address, IPv6Address
+from uuid import UUID
+
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    Interval,
+    MetaData,
+    Text,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import INET
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that a migration can name what it drops."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "ck": "%(table_name)s_%(constraint_name)s_check",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own class attribute
+        str: Text,
+        datetime: DateTime(timezone=True),
+        timedelta: Interval,
+        UUID: Uuid,
+        IPv4Address | IPv6Address: INET,
+    }
+
+
+class User(Base):
+    """A person, or a guest: a person of whom nothing is known yet."""
+
+    __tablename__ = "users"
+    __table_args__ = (CheckConstraint("role IN ('ADMIN')", name="role"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    username: Mapped[str]
+    is_guest: Mapped[bool]
+    password_hash: Mapped[str | None]
+    role: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    disabled_at: Mapped[datetime | None]
+
+
+class Username(Base):
+    """The directory that makes names unique: users, sharded by id, could not.
+
+    No foreign key to users, for the same reason: on a distributed PostgreSQL the two are apart.
+    """
+
+    __tablename__ = "usernames"
+
+    username_key: Mapped[str] = mapped_column(primary_key=True)  # lower case
+    user_id: Mapped[UUID]
+
+
+class UserSession(Base):
+    """A session. Its row is the truth about every token that names it.
+
+    The key begins with the owner: a token carries both, so a check is one probe of the primary
+    key, a person's list is one range of it, and a distributed PostgreSQL can shard by user.
+    Policy (deadline, idle timeout, resolution) is copied here at creation, so that a later change
+    of the settings neither revives nor ends a session.
+    """
+
+    __tablename__ = "user_sessions"
+    __table_args__ = (
+        CheckConstraint("char_length(label) BETWEEN 1 AND 64", name="label"),
+        CheckConstraint("expires_at > created_at", name="expires_at"),
+        CheckConstraint(
+            "revoked_reason IN ('SIGNED_OUT', 'REVOKED_BY_USER')", name="revoked_reason"
+        ),
+        CheckConstraint("(revoked_at IS NULL) = (revoked_reason IS NULL)", name="revoked"),
+        Index(None, "id"),
+        Index(None, "expires_at"),
+        Index(None, "revoked_at", postgresql_where=text("revoked_at IS NOT NULL")),
+        # Room on each page, so that updates of last_active_at stay HOT; it is in no index either.
+        {"postgresql_with": {"fillfactor": "90"}},
+    )
+
+    # NO ACTION: with CASCADE, a purge of a guest that races a new session deletes the live one.
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id"), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    label: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    authenticated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    idle_timeout: Mapped[timedelta | None]
+    activity_resolution: Mapped[timedelta]
+    last_active_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    revoked_at: Mapped[datetime | None]
+    revoked_reason: Mapped[str | None]
+    revoked_by: Mapped[UUID | None]  # the session that did it
+    user_agent: Mapped[str | None]
+    client_name: Mapped[str | None]
+    client_os: Mapped[str | None]
+    device_type: Mapped[str | None]
+    ip_address: Mapped[IPv4Address | IPv6Address | None]

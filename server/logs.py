@@ -1,0 +1,51 @@
+"""Logs: lines for people on a terminal, JSON lines elsewhere; our own and every library's alike.
+
+What must never stand in one (tokens, keys, passwords, addresses of databases, what clients sent)
+is kept out where the line is written; see docs/security.md.
+"""
+
+import logging
+import sys
+
+import structlog
+
+LEVELS = {"uvicorn.error": logging.WARNING, "alembic": logging.WARNING}
+KEY_ORDER = ["timestamp", "level", "event"]
+
+
+def configure(log_format: str = "") -> None:
+    """Sets up this process's logging: "json", "text", or by what standard output is."""
+    as_json = log_format == "json" or (not log_format and not sys.stdout.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.EventRenamer("event"),
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.INFO)
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)

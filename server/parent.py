@@ -1,0 +1,26 @@
+"""Ends this process when the one that must outlive it is gone, however that died.
+
+A worker whose parent was killed would go on holding the port; so would a server whose `make` was
+killed. Looking at the parent's id needs nothing of the kernel's own and works on every system.
+"""
+
+import os
+import signal
+import threading
+import time
+
+INTERVAL = 0.5  # seconds
+GRACE = 3.0  # seconds for requests under way, then without further ado
+
+
+def end_with(pid: int) -> None:
+    """Starts watching: once this process's parent is not pid any more, it stops serving."""
+    threading.Thread(target=_watch, args=(pid,), name="parent-watch", daemon=True).start()
+
+
+def _watch(pid: int) -> None:
+    while os.getppid() == pid:
+        time.sleep(INTERVAL)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)

@@ -1,0 +1,280 @@
+"""What tests share: a real PostgreSQL, a database per test, the application, real clients.
+
+TEST_DATABASE_URL names another PostgreSQL (15 or later, a role that may create databases); without
+it the embedded one runs, in a folder that is thrown away.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx2
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from starlette.applications import Starlette
+
+from app import create_app
+from auth import keys, tokens
+from db import embedded, migrations
+from settings import ROOT, Settings
+
+SECRET = "Zx8Kq0vP3nLmT7yRwB2dHsJf9aGcEuXo"
+CREATE = "mutation { createSession { token session { id } } }"
+ME = "{ viewer { id username } }"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where everything is installed (STRICT_TESTS, as in CI) a skipped test is a failed one."""
+    report = yield
+    if os.environ.get("STRICT_TESTS") and report.skipped:
+        report.outcome = "failed"
+    return report
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def run_sql(url: str, *statements: str) -> None:
+    """Runs statements, each in autocommit."""
+
+    async def run() -> None:
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(run())
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server, another database."""
+    return re.sub(r"^(\w+://[^/]*)/[^?]*", rf"\1/{name}", url)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server on which databases may be created."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    state = tmp_path_factory.mktemp("postgres") / ".state"
+    own = embedded.join(state)
+    try:
+        yield own.url.replace("//bigtwo@", "//postgres@", 1)
+    finally:
+        own.leave()
+        embedded.remove(state)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str) -> Iterator[str]:
+    """The name of a migrated database, to be copied."""
+    name = f"bigtwo_template_{uuid4().hex[:8]}"
+    run_sql(postgres, f"CREATE DATABASE {name}")
+    migrations.upgrade(with_database(postgres, name))
+    yield name
+    run_sql(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_database_url(postgres: str) -> Iterator[str]:
+    """A database that was never migrated."""
+    yield from new_database(postgres, "")
+
+
+@pytest.fixture
+def database_url(postgres: str, template: str) -> Iterator[str]:
+    """A migrated, empty database of the test's own."""
+    yield from new_database(postgres, f"TEMPLATE {template}")
+
+
+def new_database(postgres: str, how: str) -> Iterator[str]:
+    """Creates a database, and drops it afterwards."""
+    name = f"bigtwo_test_{uuid4().hex[:8]}"
+    run_sql(postgres, f"CREATE DATABASE {name} {how}")
+    yield with_database(postgres, name)
+    run_sql(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Any]:
+    """A connection for looking at rows, and for ageing them."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def make_settings(database_url: str) -> MakeSettings:
+    """Settings for the test's database, with changes."""
+
+    def make(**changes: Any) -> Settings:
+        defaults: dict[str, Any] = {
+            "DATABASE_URL": SecretStr(database_url),
+            "JWT_SECRET": SecretStr(SECRET),
+            "GUEST_RATE_LIMIT": 0,
+            "SESSION_CLEANUP_INTERVAL": 0,
+        }
+        return Settings(**(defaults | changes))
+
+    return make
+
+
+StartApp = Callable[..., Awaitable["Client"]]
+
+
+@pytest.fixture
+async def start_app(make_settings: MakeSettings) -> AsyncIterator[StartApp]:
+    """Starts the application with changed settings; a client of it."""
+    running: list[Any] = []
+
+    async def start(**changes: Any) -> Client:
+        application = create_app(make_settings(**changes))
+        lifespan = application.router.lifespan_context(application)
+        await lifespan.__aenter__()
+        client = Client(application)
+        running.append((client, lifespan))
+        return client
+
+    yield start
+    for client, lifespan in reversed(running):
+        await client.http.aclose()
+        await lifespan.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def client(start_app: StartApp) -> "Client":
+    """A client of the application with its default settings."""
+    return await start_app()
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A guest's session, as its client knows it."""
+
+    token: str
+    session_id: str
+    user_id: str
+
+
+class Client:
+    """An HTTP client of the application, with the few calls that every test makes."""
+
+    def __init__(self, application: Starlette) -> None:
+        self.application = application
+        self.http = httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(app=application), base_url="http://localhost:8000"
+        )
+
+    async def gql(
+        self, query: str, *, token: str | None = None, headers: Any = None, **variables: Any
+    ) -> httpx2.Response:
+        """Sends an operation."""
+        credential = {"Authorization": f"Bearer {token}"} if token else {}
+        return await self.http.post(
+            "/graphql",
+            json={"query": query, "variables": variables},
+            headers=credential | (headers or {}),
+        )
+
+    async def data(self, query: str, *, token: str | None = None, **variables: Any) -> Any:
+        """The data of an operation that must succeed."""
+        response = await self.gql(query, token=token, **variables)
+        assert response.status_code == 200, response.text
+        assert "errors" not in response.json(), response.text
+        return response.json()["data"]
+
+    async def guest(self) -> Guest:
+        """A new guest."""
+        created = (
+            await self.data("mutation { createSession { token session { id user { id } } } }")
+        )["createSession"]
+        session = created["session"]
+        return Guest(created["token"], session["id"], session["user"]["id"])
+
+
+AddSession = Callable[..., Awaitable[Guest]]
+
+
+@pytest.fixture
+async def add_session(db: Any) -> AddSession:
+    """Gives a user one more session, as a second device would have it; its client's view of it."""
+
+    async def add(guest: Guest, label: str = "second-device") -> Guest:
+        row = await db.fetchrow(
+            """INSERT INTO user_sessions
+                   (user_id, id, label, expires_at, activity_resolution)
+               VALUES ($1, $2, $3, now() + interval '30 days', interval '60 s')
+               RETURNING user_id, id, created_at, expires_at""",
+            UUID(guest.user_id),
+            uuid4(),
+            label,
+        )
+        return Guest(mint(row), str(row["id"]), guest.user_id)
+
+    return add
+
+
+def mint(row: Any) -> str:
+    """The token of a session's row."""
+    return tokens.mint(
+        keys.ring(SECRET),
+        tokens.Profile("bigtwo-sessions", "bigtwo-sessions", "bigtwo-frontend"),
+        user_id=row["user_id"],
+        session_id=row["id"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+    )
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """Every SQL statement that the application sends while the test runs."""
+    sent: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        del connection, cursor, rest
+        sent.append(" ".join(statement.split()))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Path]:
+    """A clone of this project as it stands, with an environment already made."""
+    target = tmp_path / "clone"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    (target / ".venv").symlink_to(ROOT / ".venv")
+    yield target
+    embedded.remove(target / ".state")

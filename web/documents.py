@@ -1,0 +1,255 @@
+"""GraphQL documents from strangers: parsed, measured, validated before anything is executed.
+
+The measure comes before validation, because validating is what costs: graphql-core compares the
+fields of a selection pair by pair. It counts every fragment once and multiplies, so that a
+document whose spreads unfold to 2^40 fields costs no more than its text.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from graphql import (
+    DocumentNode,
+    FieldNode,
+    FragmentDefinitionNode,
+    FragmentSpreadNode,
+    GraphQLError,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    InlineFragmentNode,
+    Node,
+    OperationDefinitionNode,
+    SelectionSetNode,
+    StringValueNode,
+    parse,
+    validate,
+)
+
+from web.refusals import HttpRefused
+
+MAX_TOKENS = 1000
+MAX_DEPTH = 15  # GraphiQL's introspection has 13
+MAX_FIELDS = 300  # with every fragment unfolded
+MAX_ROOT_FIELDS = 20
+MAX_ALIASES = 30
+MAX_DIRECTIVES = 30
+MAX_FRAGMENTS = 30
+MAX_OPERATIONS = 10
+MAX_ERRORS = 10
+ONCE = "createSession"  # or one request could fill the database
+
+
+@dataclass(frozen=True)
+class Size:
+    """How deep a selection goes and how many fields it has, fragments unfolded."""
+
+    depth: int
+    fields: int
+
+
+def prepare(query: str, schema: GraphQLSchema, *, suggestions: bool) -> DocumentNode:
+    """A document that may be executed. Raises HttpRefused (400 unparsable, 422 everything else)."""
+    document = parsed(query)
+    measure(document)
+    refuse_hidden_characters(document)
+    errors = validate(schema, document, max_errors=MAX_ERRORS, hide_suggestions=not suggestions)
+    if errors:
+        raise invalid(errors[:MAX_ERRORS])
+    return document
+
+
+def parsed(query: str) -> DocumentNode:
+    """The document's tree, without the places of its tokens."""
+    try:
+        query.encode()  # a lone surrogate is no character, so it can be in no document
+        return parse(query, max_tokens=MAX_TOKENS)
+    except UnicodeEncodeError:
+        raise unparsable("Syntax Error: a character is no Unicode character.") from None
+    except GraphQLSyntaxError as error:
+        if "exceeds" in error.message and "token" in error.message:
+            raise too_complex(f"more than {MAX_TOKENS} tokens") from None
+        raise unparsable(error.message, formatted([error], "GRAPHQL_PARSE_FAILED")) from None
+    except RecursionError:
+        raise too_complex("selections nested too deeply") from None
+
+
+def operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
+    """The operation to execute. Raises HttpRefused 422 when that is not clear."""
+    operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
+    chosen = [d for d in operations if name is None or (d.name and d.name.value == name)]
+    if len(chosen) == 1:
+        return chosen[0]
+    if name is not None:
+        message = "The document has no operation of this operationName."
+    elif operations:
+        message = "The document has several operations, so operationName must name one."
+    else:
+        message = "The document has no operation."
+    raise HttpRefused(422, "BAD_USER_INPUT", message, "Send operationName with the query")
+
+
+def measure(document: DocumentNode) -> None:
+    """Raises HttpRefused when a document is larger than any client needs."""
+    Measure(document).check()
+
+
+class Measure:
+    """The sizes of one document's operations and fragments, each worked out once."""
+
+    def __init__(self, document: DocumentNode) -> None:
+        self._definitions = document.definitions
+        self._sizes: dict[str, Size | None] = {}  # None while being worked out: a cycle
+
+    @cached_property
+    def fragments(self) -> dict[str, FragmentDefinitionNode]:
+        """By name; which of two of one name counts does not matter: validation refuses both."""
+        return {d.name.value: d for d in self._definitions if isinstance(d, FragmentDefinitionNode)}
+
+    def check(self) -> None:
+        """Compares with every limit."""
+        nodes = [node for definition in self._definitions for node in walk(definition)]
+        fields = [node for node in nodes if isinstance(node, FieldNode)]
+        limit(
+            MAX_FRAGMENTS,
+            sum(isinstance(d, FragmentDefinitionNode) for d in self._definitions),
+            "fragments",
+        )
+        limit(
+            MAX_OPERATIONS,
+            sum(isinstance(d, OperationDefinitionNode) for d in self._definitions),
+            "operations",
+        )
+        limit(MAX_ALIASES, sum(field.alias is not None for field in fields), "aliases")
+        limit(
+            MAX_DIRECTIVES,
+            sum(len(getattr(node, "directives", ()) or ()) for node in nodes),
+            "directives",
+        )
+        limit(1, sum(field.name.value == ONCE for field in fields), f"{ONCE} fields")
+        for definition in self._definitions:
+            selections = getattr(definition, "selection_set", None)
+            if isinstance(selections, SelectionSetNode):
+                size = self.size(selections)
+                limit(MAX_DEPTH, size.depth, "levels of fields")
+                limit(MAX_FIELDS, size.fields, "fields, with every fragment unfolded")
+            if isinstance(definition, OperationDefinitionNode):
+                limit(MAX_ROOT_FIELDS, self.width(definition.selection_set), "root fields")
+
+    def size(self, selections: SelectionSetNode) -> Size:
+        """A selection's depth and number of fields."""
+        depth = fields = 0
+        for selection in selections.selections:
+            part = self._size_of(selection)
+            depth, fields = max(depth, part.depth), fields + part.fields
+        return Size(depth, fields)
+
+    def _size_of(self, selection: Node) -> Size:
+        if isinstance(selection, FragmentSpreadNode):
+            return self._size_of_fragment(selection.name.value)
+        if isinstance(selection, InlineFragmentNode):
+            return self.size(selection.selection_set)
+        inner = getattr(selection, "selection_set", None)
+        below = self.size(inner) if inner else Size(0, 0)
+        return Size(below.depth + 1, below.fields + 1)
+
+    def _size_of_fragment(self, name: str) -> Size:
+        if name not in self.fragments:
+            return Size(0, 1)  # validation will say so
+        if name not in self._sizes:
+            self._sizes[name] = None
+            self._sizes[name] = self.size(self.fragments[name].selection_set)
+        size = self._sizes[name]
+        if size is None:
+            raise HttpRefused(
+                422, "GRAPHQL_VALIDATION_FAILED", "A fragment spreads itself, in a circle."
+            )
+        return size
+
+    def width(self, selections: SelectionSetNode) -> int:
+        """The number of fields at the top of a selection, whose size is known to be small."""
+        total = 0
+        for selection in selections.selections:
+            if isinstance(selection, FragmentSpreadNode):
+                fragment = self.fragments.get(selection.name.value)
+                total += self.width(fragment.selection_set) if fragment else 1
+            elif isinstance(selection, InlineFragmentNode):
+                total += self.width(selection.selection_set)
+            else:
+                total += 1
+        return total
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """A node and all below it; tokens bound their number, the parser their nesting."""
+    yield node
+    for key in node.keys:
+        value = getattr(node, key, None)
+        for child in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(child, Node):
+                yield from walk(child)
+
+
+def limit(most: int, found: int, what: str) -> None:
+    """Raises HttpRefused when more were found than are allowed."""
+    if found > most:
+        raise too_complex(f"more than {most} {what}")
+
+
+def too_complex(what: str) -> HttpRefused:
+    """422 for a document over a limit."""
+    return HttpRefused(
+        422, "QUERY_TOO_COMPLEX", f"The document has {what}.", "Send smaller documents, or several"
+    )
+
+
+def unparsable(message: str, errors: list[dict[str, object]] | None = None) -> HttpRefused:
+    """400 for a document that is no GraphQL."""
+    return HttpRefused(400, "GRAPHQL_PARSE_FAILED", message, errors=errors or ())
+
+
+def invalid(errors: list[GraphQLError]) -> HttpRefused:
+    """422 for a document that this schema does not understand."""
+    return HttpRefused(
+        422,
+        "GRAPHQL_VALIDATION_FAILED",
+        "The document is not valid.",
+        errors=formatted(errors, "GRAPHQL_VALIDATION_FAILED"),
+    )
+
+
+def formatted(errors: list[GraphQLError], code: str) -> list[dict[str, object]]:
+    """Errors as a client reads them, each with a code."""
+    return [{**error.formatted, "extensions": {"code": code}} for error in errors]
+
+
+def refuse_hidden_characters(document: DocumentNode) -> None:
+    """Raises HttpRefused 422 for a NUL in a string: PostgreSQL's text holds none."""
+    for definition in document.definitions:
+        for node in walk(definition):
+            if isinstance(node, StringValueNode) and "\x00" in node.value:
+                raise hidden_character("a literal")
+
+
+def refuse_hidden_in(value: object, where: str) -> None:
+    """Raises HttpRefused 422 for a NUL or a lone surrogate anywhere in a JSON value."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, dict):
+            rest += item.keys()
+            rest += item.values()
+        elif isinstance(item, list):
+            rest += item
+        elif isinstance(item, str) and any(c == "\x00" or "\ud800" <= c <= "\udfff" for c in item):
+            raise hidden_character(where)
+
+
+def hidden_character(where: str) -> HttpRefused:
+    """422 for a character that no text has."""
+    return HttpRefused(
+        422,
+        "BAD_USER_INPUT",
+        f"There is a NUL or a lone surrogate in {where}.",
+        "Send text in well-formed Unicode, without \\u0000",
+    )

@@ -1,0 +1,378 @@
+"""GraphQL over HTTP (the specification's draft of August 2026) around Strawberry's execute.
+
+The order of what a request meets is the contract: the door, then the method, the media types, the
+body, the document, and only then a resolver.
+"""
+
+import asyncio
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import strawberry
+import structlog
+from graphql import (
+    GraphQLError,
+    OperationDefinitionNode,
+    OperationType,
+    get_variable_values,
+)
+from starlette.datastructures import QueryParams
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from strawberry.extensions import DisableIntrospection, SchemaExtension
+from strawberry.types import ExecutionContext, ExecutionResult
+
+from auth import strict_json
+from auth.errors import Refused
+from context import Context, Services, admit
+from schema.root import Mutation, Query
+from web import documents, pages
+from web.refusals import (
+    GRAPHQL_JSON,
+    PLAIN_JSON,
+    HttpRefused,
+    as_refused,
+    encode,
+    method_not_allowed,
+)
+
+METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+MAX_BODY = 64 * 1024  # bytes
+BODY_TIMEOUT = 20  # seconds from the door to the last byte
+BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered by status too
+
+log = structlog.get_logger()
+
+
+class Prepared(SchemaExtension):
+    """Hands over the document that the route has parsed and validated already."""
+
+    def on_parse(self) -> Iterator[None]:
+        """Instead of parsing."""
+        self.execution_context.graphql_document = self.execution_context.context.document
+        yield
+
+    def on_validate(self) -> Iterator[None]:
+        """Instead of validating."""
+        self.execution_context.pre_execution_errors = []
+        yield
+
+
+class Schema(strawberry.Schema):
+    """The schema, whose errors are logged without what the client sent."""
+
+    def process_errors(
+        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        """Logs bugs only: where they were raised, never a document, a variable or a value."""
+        del execution_context
+        for error in errors:
+            original = error.original_error
+            if original and not isinstance(original, GraphQLError) and not as_refused(original):
+                log.error("resolver_failed", path=error.path, **where(original))
+
+
+def where(error: BaseException) -> dict[str, object]:
+    """An exception's kind and the places it came through; its text may hold what was sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return {
+        "error": type(error).__name__,
+        "trace": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+    }
+
+
+def make_schema(*, introspection: bool = True) -> Schema:
+    """The schema as it is served."""
+    extensions: list[type[SchemaExtension]] = [Prepared]
+    if not introspection:
+        extensions.append(DisableIntrospection)
+    return Schema(query=Query, mutation=Mutation, extensions=extensions)
+
+
+@dataclass(frozen=True)
+class GraphQLRequest:
+    """A well-formed request: its shape is right, its content is not looked at yet."""
+
+    query: str
+    operation_name: str | None
+    variables: dict[str, Any]
+
+
+class GraphQLEndpoint:
+    """The ASGI application at /graphql."""
+
+    def __init__(self, services: Services, *, ide: bool, introspection: bool) -> None:
+        self._services = services
+        self._ide = ide
+        self._introspection = introspection
+        self._schema = make_schema(introspection=introspection)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request. Raises Refused and Unavailable; web/edge.py renders them."""
+        request = Request(scope, receive)
+        response = await self._respond(request)
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": ", ".join(METHODS)})
+        if self._ide and wants_page(request):
+            return pages.ide()
+        viewer = await admit(
+            self._services,
+            [value for name, value in request.scope["headers"] if name == b"authorization"],
+        )
+        if request.method not in METHODS:
+            raise method_not_allowed(*METHODS)
+        media_type = negotiate(request.headers.getlist("accept"))
+        sent = await read_request(request)
+        document = documents.prepare(
+            sent.query,
+            self._schema._schema,  # noqa: SLF001 - Strawberry's only way to the core schema
+            suggestions=self._introspection,
+        )
+        chosen = documents.operation(document, sent.operation_name)
+        if request.method != "POST" and chosen.operation is not OperationType.QUERY:
+            raise method_not_allowed("POST", "OPTIONS")
+        self._check_variables(chosen, sent.variables)
+        result = await self._execute(sent, Context(self._services, viewer, document))
+        return answer(result, media_type)
+
+    def _check_variables(
+        self, operation: OperationDefinitionNode, variables: dict[str, Any]
+    ) -> None:
+        """Raises HttpRefused 422 unless every variable has a value of its type."""
+        documents.refuse_hidden_in(variables, "the variables")
+        found = get_variable_values(
+            self._schema._schema,  # noqa: SLF001
+            operation.variable_definitions or (),
+            variables,
+            max_errors=documents.MAX_ERRORS,
+            hide_suggestions=not self._introspection,
+        )
+        if isinstance(found, list):
+            errors = documents.formatted(found[: documents.MAX_ERRORS], "BAD_USER_INPUT")
+            raise HttpRefused(422, "BAD_USER_INPUT", "The variables do not fit.", errors=errors)
+
+    async def _execute(self, sent: GraphQLRequest, context: Context) -> ExecutionResult:
+        return await self._schema.execute(
+            sent.query,
+            variable_values=sent.variables,
+            context_value=context,
+            operation_name=sent.operation_name,
+        )
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a browser was pointed here: it gets the page, whatever credential it sent."""
+    return (
+        request.method in {"GET", "HEAD"}
+        and "text/html" in request.headers.get("accept", "")
+        and not request.query_params.get("query")
+    )
+
+
+def negotiate(accept: Sequence[str]) -> str:
+    """The media type of a 2xx answer. Raises HttpRefused 406 when the client takes neither.
+
+    RFC 9110 12.5.1; ours is the better one wherever the client does not prefer the other.
+    """
+    if not accept:
+        return GRAPHQL_JSON
+    weights = {media: weight_of(media, ",".join(accept)) for media in (GRAPHQL_JSON, PLAIN_JSON)}
+    best = max(weights, key=lambda media: weights[media])
+    if weights[best] <= 0:
+        raise HttpRefused(
+            406,
+            "BAD_REQUEST",
+            "No media type of the Accept header can be had here.",
+            f"Accept {GRAPHQL_JSON} or {PLAIN_JSON}",
+        )
+    return best
+
+
+def weight_of(media: str, accept: str) -> float:
+    """How much an Accept header likes a media type, by its most specific range; 0 = not at all."""
+    best = (0, 0.0)
+    for item in accept.split(","):
+        offered, *parameters = (part.strip().lower() for part in item.split(";"))
+        specific = {media: 3, "application/*": 2, "*/*": 1}.get(offered, 0)
+        best = max(best, (specific, quality(parameters))) if specific else best
+    return best[1]
+
+
+def quality(parameters: Sequence[str]) -> float:
+    """The q of an Accept item; 1 when it has none, 0 when it is no number."""
+    for parameter in parameters:
+        if parameter.startswith("q="):
+            try:
+                return min(1.0, max(0.0, float(parameter[2:])))
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+async def read_request(request: Request) -> GraphQLRequest:
+    """The GraphQL request in an HTTP request. Raises HttpRefused."""
+    if request.method == "POST":
+        require_json(request)
+        return well_formed(parse_json(await read_body(request), "body"))
+    return well_formed(from_query_string(request.query_params))
+
+
+def require_json(request: Request) -> None:
+    """Raises HttpRefused 415 unless the body is JSON in UTF-8, as it is.
+
+    No other type: a browser sends text, forms and multipart across origins without asking first.
+    """
+    kind, *parameters = (
+        p.strip().lower() for p in request.headers.get("content-type", "").split(";")
+    )
+    charset = [p for p in parameters if p and p not in {"charset=utf-8", 'charset="utf-8"'}]
+    once = len(request.headers.getlist("content-type")) == 1
+    if kind != PLAIN_JSON or charset or not once or request.headers.get("content-encoding"):
+        raise HttpRefused(
+            415,
+            "BAD_REQUEST",
+            "The body must be JSON in UTF-8, not compressed.",
+            f"Send the header Content-Type: {PLAIN_JSON}",
+        )
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body. Raises HttpRefused: 413 for a large one, unread; 408 for a slow one."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:12]) > MAX_BODY:
+        raise too_large()
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise too_large()
+    except TimeoutError:
+        raise HttpRefused(
+            408,
+            "BAD_REQUEST",
+            f"The body took longer than {BODY_TIMEOUT} seconds.",
+            headers={"Connection": "close"},
+        ) from None
+    except ClientDisconnect:
+        raise HttpRefused(400, "BAD_REQUEST", "The body broke off.") from None
+    return bytes(body)
+
+
+def too_large() -> HttpRefused:
+    """413; the connection ends with it, so that nobody has to read the rest."""
+    return HttpRefused(
+        413,
+        "BAD_REQUEST",
+        f"The body has more than {MAX_BODY} bytes.",
+        headers={"Connection": "close"},
+    )
+
+
+def parse_json(data: bytes, what: str) -> object:
+    """A JSON value. Raises HttpRefused 400."""
+    try:
+        return strict_json.loads(data)
+    except ValueError:
+        raise HttpRefused(
+            400,
+            "BAD_REQUEST",
+            f"The {what} is no JSON in UTF-8.",
+            'Send {"query": "…", "variables": {…}}',
+        ) from None
+
+
+def from_query_string(parameters: QueryParams) -> dict[str, object]:
+    """The members of a request sent by GET; an empty one is an absent one."""
+    found: dict[str, object] = {}
+    for name in ("query", "operationName", "variables", "extensions"):
+        values = parameters.getlist(name)
+        if len(values) > 1:
+            raise malformed(f"{name} stands twice")
+        if values and values[0]:
+            found[name] = values[0]
+    for name in ("variables", "extensions"):
+        if name in found:
+            found[name] = parse_json(str(found[name]).encode("utf-8", "surrogatepass"), name)
+    return found
+
+
+def well_formed(body: object) -> GraphQLRequest:
+    """The request in a JSON value; members that nobody knows are ignored.
+
+    Raises HttpRefused 422 for another shape.
+    """
+    if not isinstance(body, dict):
+        raise malformed("it is no JSON object")
+    query, name = body.get("query"), body.get("operationName")
+    variables, extensions = body.get("variables"), body.get("extensions")
+    if not isinstance(query, str) or not query:
+        raise malformed("query must be a string")
+    if not isinstance(name, str | None):
+        raise malformed("operationName must be a string")
+    if not isinstance(variables, dict | None):
+        raise malformed("variables must be an object")
+    if not isinstance(extensions, dict | None):
+        raise malformed("extensions must be an object")
+    return GraphQLRequest(query, name or None, variables or {})
+
+
+def malformed(why: str) -> HttpRefused:
+    """422 for JSON that is no GraphQL request."""
+    return HttpRefused(
+        422,
+        "BAD_REQUEST",
+        f"This is no GraphQL request: {why}.",
+        'Send {"query": "…", "variables": {…}}',
+    )
+
+
+def answer(result: ExecutionResult, media_type: str) -> Response:
+    """The HTTP answer to an operation that was executed.
+
+    200 with `data`, even where it is null. One exception: where something passing was in the way
+    and nothing is left of data, the key is left out and the status tells proxies and clients.
+    """
+    errors = [told(error) for error in result.errors or ()]
+    refused = passing(result)
+    if refused:
+        return Response(
+            encode({"errors": errors}),
+            status_code=refused.status,
+            headers=refused.headers,
+            media_type=f"{GRAPHQL_JSON}; charset=utf-8",
+        )
+    body: dict[str, object] = {"data": result.data}
+    if errors:
+        body["errors"] = errors[: documents.MAX_ERRORS]
+    return Response(encode(body), media_type=f"{media_type}; charset=utf-8")
+
+
+def passing(result: ExecutionResult) -> Refused | None:
+    """The passing trouble that left nothing of the data, if it was that."""
+    if result.data and any(value is not None for value in result.data.values()):
+        return None
+    met = [as_refused(error.original_error) for error in result.errors or ()]
+    return next((refused for refused in met if refused and refused.code in BEARABLE), None)
+
+
+def told(error: GraphQLError) -> dict[str, object]:
+    """An execution error as a client reads it; a bug tells nothing of itself."""
+    shown = dict(error.formatted)
+    original = error.original_error
+    refused = as_refused(original)
+    if refused:
+        return shown | {"message": refused.message, "extensions": refused.extensions}
+    if original is None or isinstance(original, GraphQLError):
+        return shown | {"extensions": {"code": "BAD_USER_INPUT"} | (error.extensions or {})}
+    return shown | {
+        "message": "Something went wrong here; it has been logged.",
+        "extensions": {"code": "INTERNAL_SERVER_ERROR"},
+    }

@@ -1,0 +1,112 @@
+"""How a refusal looks to a client: one JSON form for GraphQL and REST, with its headers."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+from starlette.responses import Response
+
+from auth.errors import Refused, StoreUnavailable, Unauthenticated
+from db.engine import Unavailable
+
+GRAPHQL_JSON = "application/graphql-response+json"
+PLAIN_JSON = "application/json"
+LOGGED_PER_SECOND = 10  # an attacker must not write our disk full
+
+log = structlog.get_logger()
+
+
+class HttpRefused(Refused):
+    """A request that is not understood or not wanted, whoever sent it."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        hint: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: Sequence[dict[str, object]] = (),
+    ) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.hint = hint
+        self.errors = errors
+        self._message = message
+        self._headers = dict(headers or {})
+
+    @property
+    def message(self) -> str:
+        """What is wrong, in a sentence."""
+        return self._message
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The HTTP headers that the status asks for."""
+        return self._headers
+
+
+def method_not_allowed(*allowed: str) -> HttpRefused:
+    """405, with the methods that are allowed."""
+    methods = ", ".join(allowed)
+    return HttpRefused(
+        405,
+        "METHOD_NOT_ALLOWED",
+        "This method is not allowed here.",
+        f"Use one of: {methods}",
+        headers={"Allow": methods},
+    )
+
+
+def as_refused(error: BaseException | None) -> Refused | None:
+    """The refusal that an exception stands for; None for a bug."""
+    if isinstance(error, Unavailable):
+        return StoreUnavailable()
+    return error if isinstance(error, Refused) else None
+
+
+def render(refused: Refused, media_type: str) -> Response:
+    """A refusal as an HTTP answer: `{"errors": […]}`, and no `data`."""
+    errors = refused.errors if isinstance(refused, HttpRefused) and refused.errors else None
+    body = {"errors": errors or [{"message": refused.message, "extensions": refused.extensions}]}
+    return Response(
+        encode(body),
+        status_code=refused.status,
+        headers=refused.headers,
+        media_type=f"{media_type}; charset=utf-8",
+    )
+
+
+def encode(body: object) -> bytes:
+    """JSON in UTF-8."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+class RefusalLog:
+    """Writes refusals down, at a bounded rate, and says how many it left out."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._written = 0
+        self._left_out = 0
+
+    def write(self, refused: Refused, error: BaseException) -> None:
+        """One line for a refusal: what and why, nothing that the client sent."""
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._left_out:
+                log.warning("refusals_not_logged", count=self._left_out)
+            self._second, self._written, self._left_out = second, 0, 0
+        if self._written >= LOGGED_PER_SECOND:
+            self._left_out += 1
+            return
+        self._written += 1
+        facts = {"code": refused.code, "status": refused.status}
+        if isinstance(refused, Unauthenticated) and refused.reason:
+            facts["reason"] = refused.reason
+        if isinstance(error, Unavailable):
+            facts["cause"] = str(error)
+        log.warning("refused", **facts)
