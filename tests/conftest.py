@@ -8,8 +8,13 @@ import asyncio
 import os
 import re
 import shutil
+import socket
 import subprocess
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx2
 import pytest
+import uvicorn
 from pydantic import SecretStr
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
@@ -58,7 +64,8 @@ def run_sql(url: str, *statements: str) -> None:
         finally:
             await connection.close()
 
-    asyncio.run(run())
+    with ThreadPoolExecutor(1) as thread:  # a browser's test has a loop running in this one
+        thread.submit(lambda: asyncio.run(run())).result()
 
 
 def with_database(url: str, name: str) -> str:
@@ -165,6 +172,39 @@ async def start_app(make_settings: MakeSettings) -> AsyncIterator[StartApp]:
 async def client(start_app: StartApp) -> "Client":
     """A client of the application with its default settings."""
     return await start_app()
+
+
+ServeApp = Callable[..., str]
+
+
+@pytest.fixture
+def serve_app() -> Iterator[ServeApp]:
+    """Serves an application on a real socket of loopback; its origin."""
+    with ExitStack() as running:
+
+        def serve(application: Any, host: str = "127.0.0.1") -> str:
+            return running.enter_context(served(application, host))
+
+        yield serve
+
+
+@contextmanager
+def served(application: Any, host: str) -> Iterator[str]:
+    """One server in a thread, ended with the block."""
+    with socket.create_server((host, 0)) as listener:
+        config = uvicorn.Config(
+            application, http="h11", ws="none", log_config=None, server_header=False
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.01)
+            yield f"http://{host}:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(timeout=20)
 
 
 @dataclass(frozen=True)

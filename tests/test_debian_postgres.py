@@ -1,0 +1,39 @@
+"""PostgreSQL 15 and later: the tests of statements and migrations, on Debian's own server too."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from settings import ROOT
+
+FILES = (
+    "test_create_session.py",
+    "test_my_sessions.py",
+    "test_revoke_session.py",
+    "test_migrations.py",
+    "test_cleanup.py",
+    "test_door.py",
+)
+RUN = """
+export TEST_DATABASE_URL="postgresql://$PGUSER:$PGPASSWORD@$PGHOST:$PGPORT/postgres"
+exec "$@"
+"""
+needs_debian = pytest.mark.skipif(
+    shutil.which("pg_virtualenv") is None, reason="needs Debian's postgresql"
+)
+
+
+@needs_debian
+def test_the_statements_and_migrations_work_on_debians_postgresql() -> None:
+    tests = [f"tests/{name}" for name in FILES]
+    pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    ran = subprocess.run(
+        ["pg_virtualenv", "sh", "-c", RUN, "sh", *pytest_run],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
