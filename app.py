@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
+from textwrap import indent
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,7 +17,6 @@ from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from auth import keys, tokens
-from auth.keys import WeakSecretError
 from background import cleanup, condition
 from context import Policy, Services
 from db.clock import Clock
@@ -24,6 +24,7 @@ from db.embedded import EmbeddedError
 from db.engine import Database
 from db.url import DatabaseUrlError
 from server import commands, run
+from server.database import DatabaseError
 from settings import Settings, SettingsError, load
 from web import health, pages
 from web.edge import Edge, Rescue, to_rescue
@@ -122,15 +123,9 @@ async def lifespan(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """`python app.py [serve | migrate | cleanup [--apply]]`: exits 2 where a person must act."""
-    parser = argparse.ArgumentParser(prog="python app.py", description="bigtwo-sessions")
-    verbs = parser.add_subparsers(dest="verb")
-    serve = verbs.add_parser("serve", help="serve; what happens without a word, too")
-    serve.add_argument("--ends-with", type=int, metavar="PID", help="end when this process does")
-    verbs.add_parser("migrate", help="bring the database to this code's revision")
-    clean = verbs.add_parser("cleanup", help="show what a cleanup would purge")
-    clean.add_argument("--apply", action="store_true", help="purge it")
-    chosen = parser.parse_args(arguments)
+    """`python app.py [serve | migrate | cleanup [--apply]]`: exits 1 where a person must act."""
+    run.leave_in_order()
+    chosen = parser().parse_args(arguments)
     try:
         settings = load()
         if chosen.verb == "migrate":
@@ -139,10 +134,25 @@ def main(arguments: list[str] | None = None) -> None:
             commands.cleanup(settings, apply=chosen.apply)
         else:
             run.serve(settings, create_app, ends_with=getattr(chosen, "ends_with", None))
-    except (SettingsError, WeakSecretError, DatabaseUrlError) as error:
-        sys.exit(f"These settings cannot be used:\n{error}")
-    except (run.StartError, EmbeddedError) as error:
+    except (SettingsError, DatabaseUrlError) as error:
+        sys.exit(f"These settings cannot be used:\n{indent(str(error), '  ')}")
+    except (run.StartError, DatabaseError, EmbeddedError) as error:
         sys.exit(f"{error}")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What may stand behind `python app.py`."""
+    whole = argparse.ArgumentParser(
+        prog="python app.py",
+        description="bigtwo-sessions. Without a verb it serves. docs/settings.md has the settings.",
+    )
+    verbs = whole.add_subparsers(dest="verb", metavar="VERB")
+    serve = verbs.add_parser("serve", help="serve until Ctrl-C")
+    serve.add_argument("--ends-with", type=int, metavar="PID", help="end when this parent does")
+    verbs.add_parser("migrate", help="bring the database to this release's revision")
+    clean = verbs.add_parser("cleanup", help="show what a cleanup would purge")
+    clean.add_argument("--apply", action="store_true", help="purge it")
+    return whole
 
 
 if __name__ == "__main__":

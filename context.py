@@ -84,8 +84,8 @@ async def admit(services: Services, authorization: Sequence[bytes]) -> Viewer | 
     token = bearer(authorization)
     if token is None:
         return None
-    now = await services.clock.now(services.database)
-    claims = tokens.verify(token, services.keys, services.profile, now=now)
+    claims = tokens.verify(token, services.keys, services.profile)
+    tokens.refuse_untimely(claims, now=await services.clock.now(services.database))
     found = await services.database.read(
         lambda db: sessions.find(db, claims.user_id, claims.session_id)
     )

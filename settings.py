@@ -26,7 +26,10 @@ STATE = ROOT / ".state"  # git-ignored: the embedded database or its id, and the
 OUR_PREFIXES = ("JWT_", "GUEST_", "SESSION_")
 # Names that others own, although they begin like ours or are two edits away from one of ours.
 OTHERS = frozenset(
-    {"SESSION_MANAGER", "HOME", "ROOT", "PGHOST", "PGPORT", "DBHOST", "DBPORT", "POST"}
+    {
+        *("SESSION_MANAGER", "HOME", "ROOT", "OS", "MORE", "TEST", "DEST", "WORK", "POD", "PR"),
+        *("PGHOST", "PGPORT", "DBHOST", "DBPORT", "POST"),
+    }
 )
 
 Csv = Annotated[tuple[str, ...], NoDecode]
@@ -97,23 +100,23 @@ class Settings(BaseSettings):
     @classmethod
     def exact_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         """Origins as a browser spells them (RFC 6454 6.1): scheme, host, port when not default."""
-        for origin in origins:
-            if origin in {"*", "null"}:
-                raise ValueError(f"{origin!r} would let every page in; list exact origins")
-            if not is_origin(origin):
-                raise ValueError(
-                    f"{origin!r} is no origin as a browser sends it;"
-                    " write it like https://app.example.com or http://localhost:3000"
-                )
+        if open_to_all := {"*", "null"}.intersection(origins):
+            raise ValueError(f"{listed(open_to_all)} would let every page in; list exact origins")
+        if wrong := [origin for origin in origins if not is_origin(origin)]:
+            raise ValueError(
+                f"{listed(wrong)}: no origin as a browser sends it;"
+                " write it like https://app.example.com or http://localhost:3000"
+            )
         return origins
 
     @field_validator("TRUSTED_PROXIES")
     @classmethod
     def networks(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
         """Addresses or networks; trusting everybody would let everybody choose an address."""
-        for proxy in proxies:
-            if ip_network(proxy).prefixlen == 0:
-                raise ValueError(f"{proxy!r} would trust every client; list your proxies")
+        if wrong := [proxy for proxy in proxies if not is_network(proxy)]:
+            raise ValueError(f"{listed(wrong)}: no address or network like 10.1.2.3 or 10.1.0.0/16")
+        if everybody := [proxy for proxy in proxies if ip_network(proxy).prefixlen == 0]:
+            raise ValueError(f"{listed(everybody)} would trust every client; list your proxies")
         return proxies
 
     @field_validator("DATABASE_POOLER")
@@ -146,6 +149,20 @@ class Settings(BaseSettings):
         return init_settings, env_settings
 
 
+def listed(items: Iterable[str]) -> str:
+    """Items of a list for a message, each in quotes."""
+    return ", ".join(map(repr, sorted(items)))
+
+
+def is_network(text: str) -> bool:
+    """Whether a text is an address or a network."""
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_origin(text: str) -> bool:
     """Whether a text is an http(s) origin in the one spelling that a browser sends."""
     try:
@@ -170,7 +187,9 @@ def load() -> Settings:
     try:
         loaded = Settings()
     except ValidationError as error:
-        problems += [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        problems += [
+            f"{e['loc'][0]}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+        ]
     else:
         if not problems:
             return loaded

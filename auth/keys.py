@@ -9,7 +9,8 @@ ALGORITHM = "HS256"
 MIN_BYTES = 32  # RFC 7518 3.2: a key as long as the hash
 MIN_DISTINCT = 10  # random hex of that length has fewer once in a million; a typed line often
 HOW_TO_MAKE_ONE = "make one with:  openssl rand -base64 48"
-# What samples, tutorials and templates put where a secret belongs. A random one has none of them.
+# What samples, tutorials and templates put where a secret belongs. Each is so long that a random
+# secret holds one of them once in a hundred thousand: `jwt` alone stood in one of 500.
 SAMPLE_WORDS = (
     "secret",
     "change",
@@ -20,7 +21,9 @@ SAMPLE_WORDS = (
     "default",
     "your-",
     "your_",
-    "jwt",
+    "jwt-key",
+    "jwt_key",
+    "jwtkey",
     "insecure",
     "development",
     "testing",

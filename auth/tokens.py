@@ -34,10 +34,12 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says."""
+    """What a verified token says; its times are in seconds since 1970."""
 
     user_id: UUID
     session_id: UUID
+    not_before: int
+    expires_at: int
 
 
 def mint(
@@ -67,19 +69,23 @@ def mint(
     )
 
 
-def verify(token: str, keys: KeyRing, profile: Profile, *, now: float) -> Claims:
-    """What a token says, once all of it is as we mint it; now is in seconds since 1970.
+def verify(token: str, keys: KeyRing, profile: Profile) -> Claims:
+    """What a token says, once all of it is as we mint it; its times are for `refuse_untimely`.
 
-    Raises Unauthenticated: TOKEN_EXPIRED for one of ours past its `exp`, else TOKEN_INVALID.
+    Raises Unauthenticated: TOKEN_INVALID.
     """
     try:
-        claims = trusted_claims(token, keys)
-        found = check(claims, profile, now)
+        return checked(trusted_claims(token, keys), profile)
     except (ValueError, TypeError, KeyError, jwt.InvalidTokenError):
         raise Unauthenticated(Reason.TOKEN_INVALID) from None
-    if claims["exp"] <= now:
+
+
+def refuse_untimely(claims: Claims, *, now: float) -> None:
+    """Raises Unauthenticated for a token before or after its time, in seconds since 1970."""
+    if claims.not_before > now + LEEWAY:
+        raise Unauthenticated(Reason.TOKEN_INVALID)
+    if claims.expires_at <= now:
         raise Unauthenticated(Reason.TOKEN_EXPIRED)
-    return found
 
 
 def trusted_claims(token: str, keys: KeyRing) -> dict[str, Any]:
@@ -106,16 +112,18 @@ def key_of(header: dict[str, Any], keys: KeyRing) -> Key:
     return key
 
 
-def check(claims: dict[str, Any], profile: Profile, now: float) -> Claims:
-    """The ids in the claims, once every claim but `exp` has been checked; that is only typed."""
+def checked(claims: dict[str, Any], profile: Profile) -> Claims:
+    """The claims that matter, once each has its value or its type."""
     if (claims["iss"], claims["aud"]) != (profile.issuer, profile.audience):
         reject()
     text(claims["client_id"])
     canonical_uuid(claims["jti"])
-    whole_number(claims["exp"])
-    if max(whole_number(claims["iat"]), whole_number(claims["nbf"])) > now + LEEWAY:
-        reject()
-    return Claims(canonical_uuid(claims["sub"]), canonical_uuid(claims["sid"]))
+    return Claims(
+        user_id=canonical_uuid(claims["sub"]),
+        session_id=canonical_uuid(claims["sid"]),
+        not_before=max(whole_number(claims["iat"]), whole_number(claims["nbf"])),
+        expires_at=whole_number(claims["exp"]),
+    )
 
 
 def canonical_bytes(segment: str) -> bytes:

@@ -7,10 +7,13 @@ against the database's: the difference to the node's is measured, at start and n
 import time
 from datetime import UTC, datetime
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from db import maintenance
 from db.engine import Database
 
 MAX_OFFSET = 60  # seconds: a node further off is not ready, although it would still decide rightly
+MAX_STEP = 1.0  # seconds that the node's clock may stray between two measurements
 
 
 class Clock:
@@ -18,20 +21,33 @@ class Clock:
 
     def __init__(self) -> None:
         self.offset: float | None = None
+        self._uptime = 0.0
 
     async def now(self, database: Database) -> float:
-        """The database's time in seconds since 1970; only the first call asks it.
+        """The database's time in seconds since 1970.
 
-        Raises Unavailable.
+        Asks it only the first time, and when somebody set this node's clock or it slept: the
+        measured offset is wrong then. Raises Unavailable.
         """
-        if self.offset is None:
+        if self.offset is None or abs(wall_ahead_of_uptime() - self._uptime) > MAX_STEP:
             await self.measure(database)
         return time.time() + (self.offset or 0.0)
 
     async def measure(self, database: Database) -> maintenance.Condition:
-        """Reads the clock again; an error of half the round trip remains. Raises Unavailable."""
-        sent = time.time()
-        condition = await database.read(maintenance.condition)
-        middle = datetime.fromtimestamp((sent + time.time()) / 2, UTC)
-        self.offset = (condition.now - middle).total_seconds()
+        """Reads the clock again. Raises Unavailable."""
+        condition, self.offset = await database.read(compare)
+        self._uptime = wall_ahead_of_uptime()
         return condition
+
+
+async def compare(db: AsyncConnection) -> tuple[maintenance.Condition, float]:
+    """The database's condition and its clock's offset; an error of half the round trip remains."""
+    sent = time.time()
+    condition = await maintenance.condition(db)
+    middle = datetime.fromtimestamp((sent + time.time()) / 2, UTC)
+    return condition, (condition.now - middle).total_seconds()
+
+
+def wall_ahead_of_uptime() -> float:
+    """Seconds between two clocks of this node; the same as long as nobody sets the one."""
+    return time.time() - time.monotonic()

@@ -131,8 +131,10 @@ def _door(folder: Path) -> Iterator[None]:
             fcntl.flock(door, fcntl.LOCK_EX)
             yield
     except OSError as error:
+        # copytree tells of every file; the first says why.
+        why = error.args[0][0][-1] if isinstance(error, shutil.Error) else error
         raise EmbeddedError(
-            f"The embedded PostgreSQL of {folder} met: {error}. "
+            f"The embedded PostgreSQL of {folder} met: {why}. "
             "Put that right, or set DATABASE_URL to a PostgreSQL of your own."
         ) from error
 
@@ -347,7 +349,7 @@ def _stop(folder: Path) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGINT)  # fast: roll back, write all, go
         for _ in _ticks(f"not stopped in {folder}"):
-            if not _command_line(pid):
+            if not command_line(pid):
                 break
     _drop_socket(folder)
 
@@ -367,12 +369,12 @@ def _postmaster(folder: Path) -> tuple[int, str]:
     """
     with suppress(FileNotFoundError, ValueError):
         pid, *lines = (folder / "data" / "postmaster.pid").read_text().splitlines() or ["0"]
-        if f" -D {folder / 'data'} " in _command_line(int(pid)):
+        if f" -D {folder / 'data'} " in command_line(int(pid)):
             return int(pid), "".join(lines[6:7]).strip()
     return 0, ""
 
 
-def _command_line(pid: int) -> str:
+def command_line(pid: int) -> str:
     """Give a process's words, parted by blanks; none if it is gone or a zombie."""
     if sys.platform != "linux":
         command = ["/bin/ps", "-ww", "-o", "args=", "-p", str(pid)]

@@ -2,6 +2,10 @@
 
 Whatever keeps the database from answering becomes one exception, Unavailable, so that nobody
 mistakes a sick server for a refused client.
+
+Unavailable
+├── ConnectionLost   the connection broke, or what it had prepared: another one may do at once
+└── NotPrimary       it leads to a standby
 """
 
 import asyncio
@@ -11,8 +15,10 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from db.url import connect_arguments
@@ -24,18 +30,20 @@ T = TypeVar("T")
 # 57 operator intervention (shutdown, statement_timeout), 58 system, XX internal.
 UNAVAILABLE_CLASSES = ("08", "28", "3D", "53", "57", "58", "XX")
 READ_ONLY = "25006"  # no longer the primary
-UNAVAILABLE_STATES = frozenset(
+WORTH_A_SECOND_TRY = frozenset(
     {
         "0A000",  # a prepared plan outlived a migration
-        READ_ONLY,
         "40001",  # serialisation failure
         "40P01",  # deadlock
-        "42501",  # the role may not
-        "42703",  # no such column: not migrated
-        "42P01",  # no such table: not migrated
-        "55P03",  # lock_timeout
     }
 )
+UNAVAILABLE_STATES = WORTH_A_SECOND_TRY | {
+    READ_ONLY,
+    "42501",  # the role may not
+    "42703",  # no such column: not migrated
+    "42P01",  # no such table: not migrated
+    "55P03",  # lock_timeout
+}
 RETRY_AFTER_LOSS = (0.02, 0.1)  # seconds, drawn at random: clients must not come back in step
 
 
@@ -43,8 +51,28 @@ class Unavailable(Exception):
     """The database could not answer; nothing is known about who asked."""
 
 
+class ConnectionLost(Unavailable):
+    """The connection broke, or what was prepared on it: on another one the same may succeed."""
+
+
 class NotPrimary(Unavailable):
     """This PostgreSQL is a standby: what it does not know yet may have been revoked."""
+
+    def __str__(self) -> str:
+        """For the log."""
+        return "a standby"
+
+
+class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+    """A connection that is dropped where asyncpg would send a cancel.
+
+    It sends one when a task is cancelled that waits for a statement. A commit that waits for a
+    synchronous standby and is cancelled would be visible here and absent there.
+    """
+
+    def _cancel_current_command(self, *waiters: object) -> None:
+        del waiters  # terminate() answers them
+        self._loop.call_soon(self.terminate)
 
 
 class Database:
@@ -68,17 +96,21 @@ class Database:
         """A query function's answer, each of its statements in autocommit.
 
         Once more, on a new connection, when the first was lost: reading twice does no harm, and
-        after a restart of PostgreSQL every pooled connection is a lost one.
+        when PostgreSQL restarts every connection in use is a lost one.
         """
         deadline = deadline or self._deadline()
         try:
-            async with self._connection(self._reads, deadline) as db:
-                return await query(db)
-        except Unavailable:
+            return await self._read_once(query, deadline)
+        except ConnectionLost:
             pause = random.uniform(*RETRY_AFTER_LOSS)  # noqa: S311 - jitter
             if asyncio.get_running_loop().time() + pause >= deadline:
                 raise
             await asyncio.sleep(pause)
+        return await self._read_once(query, deadline)
+
+    async def _read_once(
+        self, query: Callable[[AsyncConnection], Awaitable[T]], deadline: float
+    ) -> T:
         async with self._connection(self._reads, deadline) as db:
             return await query(db)
 
@@ -100,32 +132,43 @@ class Database:
     async def _connection(
         self, engine: AsyncEngine, deadline: float
     ) -> AsyncIterator[AsyncConnection]:
+        db = await connect(engine, deadline)
         try:
-            async with asyncio.timeout_at(deadline):
-                db = await engine.connect()
-        except Exception as error:  # whatever it is: there is no connection
-            raise Unavailable(describe(error)) from error
-        try:
-            terminate = (await db.get_raw_connection()).driver_connection.terminate  # type: ignore[union-attr]
-            # Past the deadline the connection is dropped, without the cancel that asyncpg sends
-            # when a task is cancelled: a commit that waits for a synchronous standby and is
-            # cancelled would be visible here and absent there.
-            cut = asyncio.get_running_loop().call_at(deadline, terminate)
-            try:
+            async with dropped_at(deadline, db):
                 yield db
-            finally:
-                cut.cancel()
         except NotPrimary:
             await db.invalidate()  # the next connection looks for the primary again
             raise
         except (OSError, SQLAlchemyError) as error:
-            if sqlstate(error) == READ_ONLY:
-                await db.invalidate()
-            if is_unavailable(error):
-                raise Unavailable(describe(error)) from error
-            raise
+            translated = unavailable(error)
+            if translated is None:
+                raise
+            raise translated from error
         finally:
             await db.close()
+
+
+async def connect(engine: AsyncEngine, deadline: float) -> AsyncConnection:
+    """A connection from the pool, or a new one. Raises Unavailable, at the deadline at last."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await engine.connect()
+    except Exception as error:  # whatever it is: there is no connection
+        raise Unavailable(describe(error)) from error
+
+
+@asynccontextmanager
+async def dropped_at(deadline: float, db: AsyncConnection) -> AsyncIterator[None]:
+    """Drops the connection at the deadline: no statement is cancelled, and none is waited for.
+
+    Whoever waits for one is told that the connection is closed.
+    """
+    driver: Any = (await db.get_raw_connection()).driver_connection
+    drop = asyncio.get_running_loop().call_at(deadline, driver.terminate)
+    try:
+        yield
+    finally:
+        drop.cancel()
 
 
 def make_engine(url: str, *, timeout: float, pooler: str = "", **pool: Any) -> AsyncEngine:
@@ -148,25 +191,54 @@ def make_engine(url: str, *, timeout: float, pooler: str = "", **pool: Any) -> A
             "lock_timeout": str(round(milliseconds * 0.8)),
             "idle_in_transaction_session_timeout": str(2 * milliseconds),
         }
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
-        connect_args=arguments,
+        connect_args=arguments | {"connection_class": Connection},
         hide_parameters=True,  # values never reach a log or a traceback
         **pool,
     )
+    event.listen(engine.sync_engine, "checkout", refuse_closed)
+    event.listen(engine.sync_engine, "handle_error", leave_read_only)
+    event.listen(engine.sync_engine, "close", drop)
+    return engine
 
 
-def is_unavailable(error: Exception) -> bool:
-    """Whether an error speaks of the database or the way to it, not of the statement."""
-    if not isinstance(error, DBAPIError):
-        return isinstance(error, OSError | PoolTimeoutError)
-    state = sqlstate(error)
-    return (
-        error.connection_invalidated
-        or state is None  # asyncpg's own: the connection broke or could not be made
-        or state.startswith(UNAVAILABLE_CLASSES)
-        or state in UNAVAILABLE_STATES
-    )
+def refuse_closed(connection: Any, *_: object) -> None:
+    """Makes the pool connect anew where the server has closed a connection meanwhile.
+
+    The event loop knows that without asking the server. So a write, which must not be tried
+    twice, seldom meets a dead connection after a restart.
+    """
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+def leave_read_only(context: ExceptionContext) -> None:
+    """Counts a server that became read-only as lost: the whole pool looks for the primary."""
+    if sqlstate(context.original_exception) == READ_ONLY:
+        context.is_disconnect = True
+
+
+def drop(connection: Any, *_: object) -> None:
+    """Closes at once: a server that does not answer would be waited for, at shutdown for ever."""
+    connection.driver_connection.terminate()
+
+
+def unavailable(error: OSError | SQLAlchemyError) -> Unavailable | None:
+    """What an error says of the database or the way to it; None if it speaks of the statement."""
+    state = sqlstate(error) or ""
+    if is_lost(error) or state in WORTH_A_SECOND_TRY:
+        return ConnectionLost(describe(error))
+    if state in UNAVAILABLE_STATES or state.startswith(UNAVAILABLE_CLASSES):
+        return Unavailable(describe(error))
+    return None
+
+
+def is_lost(error: OSError | SQLAlchemyError) -> bool:
+    """Whether an error means that this connection is no more."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, OSError)
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -10,7 +10,6 @@ import sys
 import structlog
 
 LEVELS = {"uvicorn.error": logging.WARNING, "alembic": logging.WARNING}
-KEY_ORDER = ["timestamp", "level", "event"]
 
 
 def configure(log_format: str = "") -> None:
@@ -24,7 +23,10 @@ def configure(log_format: str = "") -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stdout.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # others show variables: secrets
+        )
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -38,8 +40,7 @@ def configure(log_format: str = "") -> None:
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                structlog.processors.EventRenamer("event"),
+                *([structlog.processors.format_exc_info] if as_json else []),
                 renderer,
             ],
         )

@@ -4,40 +4,39 @@ import sys
 
 import structlog
 
-from settings import ROOT, STATE, Settings
+from settings import Settings
 
 SCREEN = """
   bigtwo-sessions is at work. Stop it with Ctrl-C.
 
-    GraphiQL   {base}/graphql      open this one in a browser
+    {graphql:<8}   {base}/graphql      open this one in a browser
     REST       {base}/session      POST, GET …/validate, DELETE
     health     {base}/healthz      and {base}/readyz
-    database   {database}
-    state      {state}
+    data       {data}
     workers    {workers}
 """
 
 log = structlog.get_logger()
 
 
-def show(settings: Settings, host: str, port: int, database: str) -> None:
-    """A screen on a terminal, one line of JSON elsewhere."""
+def show(settings: Settings, host: str, port: int, data: str) -> None:
+    """A screen on a terminal, one line of JSON elsewhere. data: the folder or the database."""
     base = f"http://{reachable(host)}:{port}"
+    graphql = "GraphiQL" if settings.GRAPHIQL else "GraphQL"
     text = settings.LOG_FORMAT == "text" or (not settings.LOG_FORMAT and sys.stdout.isatty())
     if text:
         print(  # noqa: T201 - the screen
-            SCREEN.format(base=base, database=database, state=STATE, workers=settings.WORKERS),
+            SCREEN.format(base=base, graphql=graphql, data=data, workers=settings.WORKERS),
             flush=True,
         )
         return
     log.info(
         "starting",
-        graphiql=f"{base}/graphql",
+        **{graphql.lower(): f"{base}/graphql"},
         rest=f"{base}/session",
         health=f"{base}/healthz",
         readiness=f"{base}/readyz",
-        database=database,
-        state=str(STATE.relative_to(ROOT)),
+        data=data,
         workers=settings.WORKERS,
     )
 

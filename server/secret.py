@@ -16,7 +16,10 @@ def kept(path: Path) -> str:
     if not path.exists():
         draft = path.with_name(f"{path.name}.{os.getpid()}")
         draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(SECRET_BYTES))
+        with draft.open("w") as file:
+            file.write(secrets.token_urlsafe(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())  # a power cut must not leave an empty one
         try:
             os.link(draft, path)
         except FileExistsError:

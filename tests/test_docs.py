@@ -8,7 +8,9 @@ import pytest
 
 from settings import ROOT, Settings
 
-TABLE = re.findall(r"^\| `(\w+)` \| (.*?) \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE)
+TABLE = re.findall(
+    r"^\| `(\w+)` \| ?(.*?) ?\|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE
+)
 DOCUMENTS = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 

@@ -10,7 +10,11 @@ for python in python3 python3.14 python3.13 python3.12 python3.11 python; do
         if "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then
             echo "Making $venv with $("$python" --version) …"
             rm -rf "$venv"
-            exec "$python" -m venv "$venv"
+            trap 'exit 1' HUP INT TERM
+            trap 'rm -rf "$venv"' EXIT # half of one would be taken for a whole one
+            "$python" -m venv "$venv"
+            trap - EXIT
+            exit 0
         fi
         without_venv=$python
     fi

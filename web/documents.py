@@ -1,8 +1,8 @@
 """GraphQL documents from strangers: parsed, measured, validated before anything is executed.
 
-The measure comes before validation, because validating is what costs: graphql-core compares the
-fields of a selection pair by pair. It counts every fragment once and multiplies, so that a
-document whose spreads unfold to 2^40 fields costs no more than its text.
+The measure comes before validation, because validating is what costs. It counts every fragment
+once and multiplies, so that a document whose spreads unfold to 2^40 fields costs no more than its
+text. No document may hold the event loop for more than 100 ms, in validation or in execution.
 """
 
 from collections.abc import Iterator
@@ -19,18 +19,21 @@ from graphql import (
     GraphQLSyntaxError,
     InlineFragmentNode,
     Node,
+    NoSchemaIntrospectionCustomRule,
     OperationDefinitionNode,
     SelectionSetNode,
     StringValueNode,
     parse,
+    specified_rules,
     validate,
 )
+from graphql.validation.rules import overlapping_fields_can_be_merged
 
 from web.refusals import HttpRefused
 
 MAX_TOKENS = 1000
-MAX_DEPTH = 15  # GraphiQL's introspection has 13
-MAX_FIELDS = 300  # with every fragment unfolded
+MAX_DEPTH = 20  # the longest introspection has 15
+MAX_FIELDS = 300  # with every fragment unfolded; the longest introspection has 230
 MAX_ROOT_FIELDS = 20
 MAX_ALIASES = 30
 MAX_DIRECTIVES = 30
@@ -38,6 +41,17 @@ MAX_FRAGMENTS = 30
 MAX_OPERATIONS = 10
 MAX_ERRORS = 10
 ONCE = "createSession"  # or one request could fill the database
+
+# Lists of the schema's own description. Under aliases they multiply each other, and nobody needs
+# that: without, the widest answer about a schema is not much longer than the usual one.
+INTROSPECTION = frozenset(
+    {"__schema", "types", "directives", "fields", "inputFields", "args", "enumValues"}
+    | {"interfaces", "possibleTypes"}
+)
+
+# graphql-core compares fields of one name pair by pair. Its own budget lasts for half a second;
+# this one for 20 ms, and for more than a hundred repetitions of one field.
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 20_000
 
 
 @dataclass(frozen=True)
@@ -48,12 +62,26 @@ class Size:
     fields: int
 
 
-def prepare(query: str, schema: GraphQLSchema, *, suggestions: bool) -> DocumentNode:
-    """A document that may be executed. Raises HttpRefused (400 unparsable, 422 everything else)."""
+def prepare(query: str, schema: GraphQLSchema, *, introspection: bool) -> DocumentNode:
+    """A document that may be executed. Raises HttpRefused (400 unparsable, 422 everything else).
+
+    introspection: whether the schema may be asked for, by its fields or by errors that suggest.
+    """
     document = parsed(query)
-    measure(document)
-    refuse_hidden_characters(document)
-    errors = validate(schema, document, max_errors=MAX_ERRORS, hide_suggestions=not suggestions)
+    try:
+        measure(document)
+        refuse_hidden_characters(document)
+        errors = validate(
+            schema,
+            document,
+            specified_rules
+            if introspection
+            else (*specified_rules, NoSchemaIntrospectionCustomRule),
+            max_errors=MAX_ERRORS,
+            hide_suggestions=not introspection,
+        )
+    except RecursionError:
+        raise too_complex("values nested too deeply") from None
     if errors:
         raise invalid(errors[:MAX_ERRORS])
     return document
@@ -67,11 +95,9 @@ def parsed(query: str) -> DocumentNode:
     except UnicodeEncodeError:
         raise unparsable("Syntax Error: a character is no Unicode character.") from None
     except GraphQLSyntaxError as error:
-        if "exceeds" in error.message and "token" in error.message:
-            raise too_complex(f"more than {MAX_TOKENS} tokens") from None
+        if error.message.endswith("Parsing aborted."):  # nothing is wrong with it so far
+            raise too_complex(f"more than {MAX_TOKENS} tokens, or too many in each other") from None
         raise unparsable(error.message, formatted([error], "GRAPHQL_PARSE_FAILED")) from None
-    except RecursionError:
-        raise too_complex("selections nested too deeply") from None
 
 
 def operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
@@ -120,7 +146,9 @@ class Measure:
             sum(isinstance(d, OperationDefinitionNode) for d in self._definitions),
             "operations",
         )
-        limit(MAX_ALIASES, sum(field.alias is not None for field in fields), "aliases")
+        aliased = [field for field in fields if field.alias]
+        limit(MAX_ALIASES, len(aliased), "aliases")
+        limit(0, sum(f.name.value in INTROSPECTION for f in aliased), "aliases of schema lists")
         limit(
             MAX_DIRECTIVES,
             sum(len(getattr(node, "directives", ()) or ()) for node in nodes),

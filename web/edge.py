@@ -4,18 +4,19 @@ Edge: a request's id, the headers that every answer carries, what is too long to
 Rescue: whatever was raised becomes an answer; a bug becomes 500 and tells nothing of itself.
 """
 
+import re
 from ipaddress import ip_address, ip_network
 from typing import NoReturn
 from uuid import uuid4
 
 import structlog
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth.errors import Refused
-from web.graphql import where
+from web.graphql import is_large, where
 from web.refusals import (
     GRAPHQL_JSON,
     PLAIN_JSON,
@@ -37,6 +38,10 @@ EVERY_ANSWER = {
 }
 NOT_HTML = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
 OVER_TLS = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
+CLOSE = {"Connection": "close"}
+
+# RFC 9110 7.2: a name or an address, and perhaps a port.
+HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]*)?")
 
 log = structlog.get_logger()
 
@@ -53,7 +58,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request_id = uuid4().hex
-        always = EVERY_ANSWER | NOT_HTML | (OVER_TLS if scope["scheme"] == "https" else {})
+        always = headers_for(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -66,6 +71,13 @@ class Edge:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id, address=masked(scope))
         await self._app(scope, receive, send_with_headers)
+
+
+def headers_for(scope: Scope) -> dict[str, str]:
+    """The headers of whatever is answered to a request."""
+    over_tls = OVER_TLS if scope["scheme"] == "https" else {}
+    unread = CLOSE if is_large(Headers(scope=scope)) else {}  # or uvicorn reads on, for nobody
+    return EVERY_ANSWER | NOT_HTML | over_tls | unread
 
 
 class Rescue:
@@ -89,6 +101,7 @@ class Rescue:
 
         try:
             refuse_oversized(scope)
+            refuse_odd_host(scope)
             await self._app(scope, receive, send_and_note)
         except Exception as error:  # the last resort
             refused = self._refusal(error)
@@ -112,7 +125,11 @@ def refuse_oversized(scope: Scope) -> None:
     """Raises HttpRefused 414 or 431, before anything is looked at."""
     if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET:
         raise HttpRefused(
-            414, "BAD_REQUEST", f"The URL has more than {MAX_TARGET} bytes.", "Send it by POST"
+            414,
+            "BAD_REQUEST",
+            f"The URL has more than {MAX_TARGET} bytes.",
+            "Send it by POST",
+            headers=CLOSE,
         )
     size = sum(len(name) + len(value) for name, value in scope["headers"])
     if size > MAX_HEADERS or len(scope["headers"]) > MAX_HEADER_COUNT:
@@ -120,10 +137,22 @@ def refuse_oversized(scope: Scope) -> None:
             431,
             "BAD_REQUEST",
             f"There are more than {MAX_HEADER_COUNT} headers, or {MAX_HEADERS} bytes of them.",
+            headers=CLOSE,
         )
 
 
-def to_rescue(request: Request, error: Exception) -> NoReturn:
+def refuse_odd_host(scope: Scope) -> None:
+    """Raises HttpRefused 400 unless the request names one host (RFC 9112 3.2; HTTP/1.0 need not).
+
+    We believe no Host, but a proxy before us may, and two readers must not read two things.
+    """
+    hosts = Headers(scope=scope).getlist("host")
+    none_needed = not hosts and scope["http_version"] == "1.0"
+    if not none_needed and not (len(hosts) == 1 and HOST.fullmatch(hosts[0])):
+        raise HttpRefused(400, "BAD_REQUEST", "The Host header names no host.", headers=CLOSE)
+
+
+async def to_rescue(request: Request, error: Exception) -> NoReturn:
     """Starlette's handler for its own 404 and 405: leaves them to Rescue, which has our form."""
     del request
     raise error
@@ -147,4 +176,5 @@ def masked(scope: Scope) -> str | None:
         address = ip_address(scope["client"][0])
     except (TypeError, ValueError):
         return None
+    address = getattr(address, "ipv4_mapped", None) or address  # from a dual-stack socket
     return str(ip_network(f"{address}/{24 if address.version == 4 else 48}", strict=False))  # noqa: PLR2004

@@ -13,16 +13,17 @@ from typing import Any
 import strawberry
 import structlog
 from graphql import (
+    FieldNode,
     GraphQLError,
     OperationDefinitionNode,
     OperationType,
     get_variable_values,
 )
-from starlette.datastructures import QueryParams
+from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from strawberry.extensions import DisableIntrospection, SchemaExtension
+from strawberry.extensions import SchemaExtension
 from strawberry.types import ExecutionContext, ExecutionResult
 
 from auth import strict_json
@@ -41,6 +42,7 @@ from web.refusals import (
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 MAX_BODY = 64 * 1024  # bytes
+DIGITS = 12  # of a length that are worth reading
 BODY_TIMEOUT = 20  # seconds from the door to the last byte
 BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered by status too
 
@@ -72,7 +74,13 @@ class Schema(strawberry.Schema):
         for error in errors:
             original = error.original_error
             if original and not isinstance(original, GraphQLError) and not as_refused(original):
-                log.error("resolver_failed", path=error.path, **where(original))
+                log.error("resolver_failed", field=field_of(error), **where(original))
+
+
+def field_of(error: GraphQLError) -> str | None:
+    """The field that failed, by the schema's name: its path has the client's aliases."""
+    names = (node.name.value for node in error.nodes or () if isinstance(node, FieldNode))
+    return next(names, None)
 
 
 def where(error: BaseException) -> dict[str, object]:
@@ -84,12 +92,9 @@ def where(error: BaseException) -> dict[str, object]:
     }
 
 
-def make_schema(*, introspection: bool = True) -> Schema:
+def make_schema() -> Schema:
     """The schema as it is served."""
-    extensions: list[type[SchemaExtension]] = [Prepared]
-    if not introspection:
-        extensions.append(DisableIntrospection)
-    return Schema(query=Query, mutation=Mutation, extensions=extensions)
+    return Schema(query=Query, mutation=Mutation, extensions=[Prepared])
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class GraphQLEndpoint:
         self._services = services
         self._ide = ide
         self._introspection = introspection
-        self._schema = make_schema(introspection=introspection)
+        self._schema = make_schema()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. Raises Refused and Unavailable; web/edge.py renders them."""
@@ -132,7 +137,7 @@ class GraphQLEndpoint:
         document = documents.prepare(
             sent.query,
             self._schema._schema,  # noqa: SLF001 - Strawberry's only way to the core schema
-            suggestions=self._introspection,
+            introspection=self._introspection,
         )
         chosen = documents.operation(document, sent.operation_name)
         if request.method != "POST" and chosen.operation is not OperationType.QUERY:
@@ -180,7 +185,7 @@ def negotiate(accept: Sequence[str]) -> str:
 
     RFC 9110 12.5.1; ours is the better one wherever the client does not prefer the other.
     """
-    if not accept:
+    if not "".join(accept).strip():
         return GRAPHQL_JSON
     weights = {media: weight_of(media, ",".join(accept)) for media in (GRAPHQL_JSON, PLAIN_JSON)}
     best = max(weights, key=lambda media: weights[media])
@@ -231,9 +236,10 @@ def require_json(request: Request) -> None:
     kind, *parameters = (
         p.strip().lower() for p in request.headers.get("content-type", "").split(";")
     )
-    charset = [p for p in parameters if p and p not in {"charset=utf-8", 'charset="utf-8"'}]
+    charsets = {p.partition("=")[2].strip('"') for p in parameters if p.startswith("charset=")}
     once = len(request.headers.getlist("content-type")) == 1
-    if kind != PLAIN_JSON or charset or not once or request.headers.get("content-encoding"):
+    encoded = "content-encoding" in request.headers
+    if kind != PLAIN_JSON or not charsets <= {"utf-8"} or not once or encoded:
         raise HttpRefused(
             415,
             "BAD_REQUEST",
@@ -244,8 +250,7 @@ def require_json(request: Request) -> None:
 
 async def read_body(request: Request) -> bytes:
     """The whole body. Raises HttpRefused: 413 for a large one, unread; 408 for a slow one."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:12]) > MAX_BODY:
+    if is_large(request.headers):
         raise too_large()
     body = bytearray()
     try:
@@ -264,6 +269,12 @@ async def read_body(request: Request) -> bytes:
     except ClientDisconnect:
         raise HttpRefused(400, "BAD_REQUEST", "The body broke off.") from None
     return bytes(body)
+
+
+def is_large(headers: Headers) -> bool:
+    """Whether a request declares a body that nobody here will read."""
+    declared = headers.get("content-length", "").lstrip("0")
+    return declared.isdecimal() and (len(declared) > DIGITS or int(declared) > MAX_BODY)
 
 
 def too_large() -> HttpRefused:
@@ -313,7 +324,7 @@ def well_formed(body: object) -> GraphQLRequest:
         raise malformed("it is no JSON object")
     query, name = body.get("query"), body.get("operationName")
     variables, extensions = body.get("variables"), body.get("extensions")
-    if not isinstance(query, str) or not query:
+    if not isinstance(query, str):
         raise malformed("query must be a string")
     if not isinstance(name, str | None):
         raise malformed("operationName must be a string")
@@ -340,7 +351,7 @@ def answer(result: ExecutionResult, media_type: str) -> Response:
     200 with `data`, even where it is null. One exception: where something passing was in the way
     and nothing is left of data, the key is left out and the status tells proxies and clients.
     """
-    errors = [told(error) for error in result.errors or ()]
+    errors = [told(error) for error in (result.errors or ())[: documents.MAX_ERRORS]]
     refused = passing(result)
     if refused:
         return Response(
@@ -351,7 +362,7 @@ def answer(result: ExecutionResult, media_type: str) -> Response:
         )
     body: dict[str, object] = {"data": result.data}
     if errors:
-        body["errors"] = errors[: documents.MAX_ERRORS]
+        body["errors"] = errors
     return Response(encode(body), media_type=f"{media_type}; charset=utf-8")
 
 

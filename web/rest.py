@@ -1,7 +1,5 @@
 """The session in plain HTTP: for clients without GraphQL, and for proxies that ask who calls."""
 
-from urllib.parse import urlsplit
-
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -34,9 +32,11 @@ class SessionEndpoint:
             return Response(status_code=204, headers={"Allow": ", ".join(METHODS)})
         if request.method == "POST":
             return await self._create(request)
-        viewer = await require_viewer(self._services, request)
+        viewer = await find_viewer(self._services, request)
         if request.method != "DELETE":
             raise method_not_allowed(*METHODS)
+        if viewer is None:
+            raise Unauthenticated
         await sessions.end(Context(self._services, viewer), viewer, viewer.session_id)
         return Response(status_code=204)
 
@@ -57,28 +57,26 @@ class SessionEndpoint:
 
 
 class ValidateEndpoint:
-    """The ASGI application at /session/validate and below, for any method: a proxy asks."""
+    """The ASGI application at /session/validate and below.
+
+    For any method, OPTIONS too: a proxy forwards its client's, and takes every 2xx for a yes.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 200 with who calls, in the body and in headers; raises like every door."""
-        request = Request(scope, receive)
-        if request.method == "OPTIONS":
-            response = Response(status_code=204, headers={"Allow": "*"})
-        else:
-            response = told(await require_viewer(self._services, request))
-        await response(scope, receive, send)
+        viewer = await find_viewer(self._services, Request(scope, receive))
+        if viewer is None:
+            raise Unauthenticated
+        await told(viewer)(scope, receive, send)
 
 
-async def require_viewer(services: Services, request: Request) -> Viewer:
-    """The caller. Raises what the door raises, and Unauthenticated when nobody is."""
+async def find_viewer(services: Services, request: Request) -> Viewer | None:
+    """The caller; None without a credential. Raises what the door raises."""
     authorization = [value for name, value in request.scope["headers"] if name == b"authorization"]
-    viewer = await admit(services, authorization)
-    if viewer is None:
-        raise Unauthenticated
-    return viewer
+    return await admit(services, authorization)
 
 
 def told(viewer: Viewer) -> Response:
@@ -108,11 +106,16 @@ def refuse_cross_site(request: Request, allowed_origins: tuple[str, ...]) -> Non
     """
     origins = request.headers.getlist("origin")
     for origin in origins:
-        same = urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
-        if not (origin in allowed_origins or (same and origin != "null")):
+        if origin not in allowed_origins and not is_same(origin, request.headers.get("host", "")):
             raise CrossOrigin
     if not origins and request.headers.get("sec-fetch-site") == "cross-site":
         raise CrossOrigin
+
+
+def is_same(origin: str, host: str) -> bool:
+    """Whether an origin has this server's host and port; a proxy may have another scheme."""
+    scheme, separator, netloc = origin.partition("://")
+    return bool(scheme and separator and netloc) and netloc.lower() == host.lower()
 
 
 def json(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
