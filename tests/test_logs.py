@@ -1,0 +1,121 @@
+"""What is written down: who did what, and nothing that a client or an operator keeps secret."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from server import logs
+
+PLANTED = "planted-needle-9f8e7d"
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """What was logged since, as JSON."""
+    monkeypatch.setattr(logging.getLogger("httpx2"), "disabled", True)  # the client's own
+    root = logging.getLogger()
+    before, level = root.handlers, root.level
+    logs.configure("json")
+    written = io.StringIO()
+    (handler,) = root.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    handler.setStream(written)
+
+    def read() -> list[dict[str, Any]]:
+        text = written.getvalue()
+        written.truncate(written.seek(0))
+        return [json.loads(line) for line in text.splitlines()]
+
+    yield read
+    root.handlers, root.level = before, level
+    structlog.reset_defaults()
+
+
+async def test_beginning_and_ending_are_logged_with_who_and_why(client: Any, lines: Any) -> None:
+    guest = await client.guest()
+    response = await client.gql("mutation { revokeSession { status } }", token=guest.token)
+    await client.gql("{ viewer { id } }", token=guest.token)
+    created, revoked, refused = lines()
+    assert (created["event"], created["user"]) == ("session_created", guest.user_id)
+    assert created["session"] == guest.session_id
+    assert (revoked["event"], revoked["session"]) == ("session_revoked", guest.session_id)
+    assert (revoked["by"], revoked["reason"]) == (guest.session_id, "SIGNED_OUT")
+    assert revoked["request_id"] == response.headers["X-Request-Id"]
+    assert (refused["event"], refused["status"]) == ("refused", 401)
+    assert (refused["code"], refused["reason"]) == ("UNAUTHENTICATED", "SESSION_REVOKED")
+    assert all(line["timestamp"].endswith("Z") for line in (created, revoked, refused))
+    assert created["address"] == "127.0.0.0/24"
+
+
+async def test_what_strangers_send_is_never_quoted(client: Any, lines: Any, db: Any) -> None:
+    """Neither where it is refused nor where something breaks, nor in the statements."""
+    guest = await client.guest()
+    label = f'mutation {{ createSession(input: {{label: "{PLANTED}"}}) {{ nothing }} }}'
+    sent = [
+        client.gql(label),
+        client.gql(f"{{ {PLANTED.replace('-', '_')} }}", token=guest.token),
+        client.gql("query($a: Int) { __typename }", a=PLANTED),
+        client.gql(f'{{ a(b: "{PLANTED}'),
+        client.gql("{ viewer { id } }", token=f"{guest.token}{PLANTED}"),
+        client.gql("{ viewer { id } }", token=f"{PLANTED}.x.y"),
+        client.http.get(f"/{PLANTED}?{PLANTED}", headers={"X-Request-Id": PLANTED}),
+        client.http.get("/healthz", headers={"Host": f"{PLANTED} x"}),
+        client.http.post("/graphql", content=PLANTED.encode()),
+        client.http.post("/session", headers={"Origin": f"https://{PLANTED}.example"}),
+    ]
+    for request in sent:
+        assert (await request).status_code >= 400
+    written = lines()
+    assert len(written) > len(sent)
+    text = json.dumps(written)
+    assert PLANTED not in text
+    assert PLANTED.replace("-", "_") not in text
+    assert guest.token not in text
+    assert guest.token.rpartition(".")[2] not in text
+    queries = await db.fetch("SELECT query FROM pg_stat_activity")
+    assert PLANTED not in str(queries)
+
+
+async def test_a_bug_in_a_resolver_is_logged_by_place_and_masked(
+    client: Any, lines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> Any:
+        raise ZeroDivisionError(PLANTED)
+
+    monkeypatch.setattr("resolvers.sessions.names.two_words", broken)
+    response = await client.gql("mutation { createSession { token } }")
+    error = response.json()["errors"][0]
+    assert error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+    assert PLANTED not in response.text
+    (line,) = lines()
+    assert (line["event"], line["error"]) == ("resolver_failed", "ZeroDivisionError")
+    assert line["field"] == "createSession"
+    assert any("test_logs.py" in place for place in line["trace"])
+    assert PLANTED not in json.dumps(line)
+
+
+async def test_a_line_is_one_line_whatever_is_in_it(lines: Any) -> None:
+    logging.getLogger("uvicorn.error").warning("a\r\nb\x1b[31m")
+    (line,) = lines()
+    assert line["event"] == "a\r\nb\x1b[31m"
+
+
+async def test_refusals_are_written_at_a_bounded_rate(client: Any, lines: Any) -> None:
+    for _ in range(200):
+        await client.gql("{ viewer { id } }", token="a.b.c")
+    written = [line for line in lines() if line["event"] == "refused"]
+    assert 10 <= len(written) < 200
+
+
+async def test_the_clients_address_is_what_a_trusted_proxy_says(start_app: Any, lines: Any) -> None:
+    forwarded = {"X-Forwarded-For": "203.0.113.77"}
+    trusting = await start_app(TRUSTED_PROXIES=("127.0.0.1",))
+    await trusting.http.post("/session", headers=forwarded)
+    plain = await start_app()
+    await plain.http.post("/session", headers=forwarded)
+    assert [line["address"] for line in lines()] == ["203.0.113.0/24", "127.0.0.0/24"]
