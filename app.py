@@ -16,16 +16,18 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from auth import keys, tokens
-from background import cleanup, condition
+from auth import devices, keys, tokens
+from background import activity, cleanup, condition
+from background.cleanup import Cleanup
 from context import Policy, Services
+from db.activity import Activity
 from db.clock import Clock
 from db.embedded import EmbeddedError
 from db.engine import Database
 from db.url import DatabaseUrlError
 from server import commands, run
 from server.database import DatabaseError
-from settings import Settings, SettingsError, load
+from settings import SessionLimitAction, Settings, SettingsError, load
 from web import health, pages
 from web.edge import Edge, Rescue, to_rescue
 from web.graphql import GraphQLEndpoint
@@ -74,11 +76,27 @@ def make_services(settings: Settings) -> Services:
         clock=Clock(),
         keys=keys.ring(settings.JWT_SECRET.get_secret_value()),
         profile=tokens.Profile(settings.JWT_ISSUER, settings.JWT_AUDIENCE, settings.JWT_CLIENT_ID),
-        policy=Policy(
-            absolute_lifetime=timedelta(seconds=settings.SESSION_ABSOLUTE_LIFETIME),
-            activity_resolution=timedelta(seconds=settings.SESSION_ACTIVITY_RESOLUTION),
-            retention=timedelta(seconds=settings.SESSION_RETENTION),
-        ),
+        policy=make_policy(settings),
+        activity=Activity(),
+    )
+
+
+def make_policy(settings: Settings) -> Policy:
+    """What the settings say of sessions."""
+
+    def seconds(setting: int) -> timedelta | None:
+        return timedelta(seconds=setting) if setting else None
+
+    return Policy(
+        absolute_lifetime=timedelta(seconds=settings.SESSION_ABSOLUTE_LIFETIME),
+        idle_timeout=seconds(settings.SESSION_IDLE_TIMEOUT),
+        activity_resolution=timedelta(seconds=settings.SESSION_ACTIVITY_RESOLUTION),
+        retention=timedelta(seconds=settings.SESSION_RETENTION),
+        max_sessions=settings.SESSION_MAX_PER_USER,
+        reject_on_limit=settings.SESSION_ON_LIMIT is SessionLimitAction.REJECT,
+        guests_per_minute=settings.GUEST_RATE_LIMIT,
+        address_detail=settings.SESSION_ADDRESS.value,
+        address_retention=seconds(settings.SESSION_ADDRESS_RETENTION),
     )
 
 
@@ -106,19 +124,23 @@ async def lifespan(
 ) -> AsyncIterator[None]:
     """Runs what works beside the requests."""
     del application
-    work = [asyncio.create_task(condition.watch(services))]
+    devices.recognise("warm")  # reads its rules now, not while the first request waits
+    work = [
+        asyncio.create_task(condition.watch(services)),
+        asyncio.create_task(activity.keep_noting(services)),
+    ]
     if settings.SESSION_CLEANUP_INTERVAL:
-        keep_clean = cleanup.keep_clean(
-            services.database,
-            retention=services.policy.retention,
-            interval=settings.SESSION_CLEANUP_INTERVAL,
+        cleaner = Cleanup(
+            services.database, services.policy.retention, services.policy.address_retention
         )
+        keep_clean = cleanup.keep_clean(cleaner, interval=settings.SESSION_CLEANUP_INTERVAL)
         work.append(asyncio.create_task(keep_clean))
     yield
     for task in work:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+    await activity.write_down(services)
     await services.database.close()
 
 

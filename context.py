@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
+from uuid import UUID
 
 import strawberry
 from graphql import DocumentNode
@@ -20,6 +21,7 @@ from auth.errors import BadRequest, Reason, Unauthenticated
 from auth.keys import KeyRing
 from auth.viewer import Viewer
 from db import sessions, users
+from db.activity import Activity, Key, Use
 from db.clock import Clock
 from db.engine import Database
 
@@ -29,13 +31,28 @@ T = TypeVar("T")
 BEARER = re.compile(rb"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
 
 
+GUEST_IDLE_TIMEOUT = timedelta(hours=24)  # until its first use: most guests never come back
+
+
 @dataclass(frozen=True)
 class Policy:
-    """What a new session is given, and how long an ended one is kept."""
+    """What a new session is given, how many a user may have, and how long an ended one is kept."""
 
     absolute_lifetime: timedelta
+    idle_timeout: timedelta | None  # none: idling ends nothing
     activity_resolution: timedelta
     retention: timedelta
+    max_sessions: int
+    reject_on_limit: bool  # or else the oldest makes room
+    guests_per_minute: int  # of one network; 0: as many as come
+    address_detail: str  # how much of an address is kept with a session: full, masked or off
+    address_retention: timedelta | None  # after the last use; none: as long as the session
+
+    def idle_timeouts(self, *, is_guest: bool) -> tuple[timedelta | None, timedelta | None]:
+        """A new session's idle timeout, and the one that its first use puts into its place."""
+        if self.idle_timeout and is_guest and self.idle_timeout > GUEST_IDLE_TIMEOUT:
+            return GUEST_IDLE_TIMEOUT, self.idle_timeout
+        return self.idle_timeout, None
 
 
 @dataclass(frozen=True)
@@ -47,14 +64,25 @@ class Services:
     keys: KeyRing
     profile: tokens.Profile
     policy: Policy
+    activity: Activity
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request comes from."""
+
+    user_agent: str | None = None
+    address: str | None = None  # as much of it as may be kept with a session
+    network: str = ""  # whose guests are counted together: an IPv4 address or an IPv6 /64
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a resolver is given: who calls, and a database that answers before the deadline."""
+    """What a resolver is given: who calls from where, and a database that answers in time."""
 
     services: Services
     viewer: Viewer | None
+    origin: Origin = Origin()
     document: DocumentNode | None = None  # parsed and validated by the route
     deadline: float = field(default=0.0)
 
@@ -75,21 +103,29 @@ class Context:
 Info = strawberry.Info[Context, None]
 
 
-async def admit(services: Services, authorization: Sequence[bytes]) -> Viewer | None:
+async def admit(
+    services: Services, authorization: Sequence[bytes], *, address: str | None
+) -> Viewer | None:
     """The caller of a request: nobody without a credential, refused with a bad one.
 
-    authorization: the values of the request's Authorization headers. A forged token costs no
-    statement, a good one costs one. Raises BadRequest, Unauthenticated, Unavailable.
+    authorization: the values of the request's Authorization headers; address: as much of the
+    client's as may be kept with a session. A forged token costs no statement, a good one costs
+    one; that the session was used is noted for later. Raises BadRequest, Unauthenticated,
+    Unavailable.
     """
     token = bearer(authorization)
     if token is None:
         return None
     claims = tokens.verify(token, services.keys, services.profile)
-    tokens.refuse_untimely(claims, now=await services.clock.now(services.database))
+    now = await services.clock.now(services.database)
+    tokens.refuse_untimely(claims, now=now)
     found = await services.database.read(
         lambda db: sessions.find(db, claims.user_id, claims.session_id)
     )
-    return judge(found)
+    viewer = judge(found)
+    if found and found.is_use_due:
+        services.activity.note(Key(viewer.user_id, viewer.session_id), Use(now, address))
+    return viewer
 
 
 def bearer(authorization: Sequence[bytes]) -> str | None:
@@ -124,18 +160,19 @@ def judge(found: sessions.OwnedSession | None) -> Viewer:
     if user.disabled_at is not None:
         raise Unauthenticated(Reason.USER_DISABLED)
     if not session.is_live:
-        raise Unauthenticated(Reason.SESSION_EXPIRED)
+        idle_first = session.idle_expires_at and session.idle_expires_at < session.expires_at
+        raise Unauthenticated(Reason.SESSION_IDLE if idle_first else Reason.SESSION_EXPIRED)
     return Viewer(user, session)
 
 
-async def hold(db: AsyncConnection, viewer: Viewer) -> None:
-    """Locks the caller's user row, then judges the caller's session again.
+async def hold(db: AsyncConnection, viewer: Viewer, *others: UUID) -> Viewer:
+    """The caller as they are now, the user rows of theirs and of others locked.
 
     So nothing that was under way outlives a revoke. Two statements: the second sees what
     committed while the first waited. Raises Unauthenticated.
     """
-    await users.lock(db, viewer.user_id)
-    judge(await sessions.find(db, viewer.user_id, viewer.session_id))
+    await users.lock(db, viewer.user_id, *others)
+    return judge(await sessions.find(db, viewer.user_id, viewer.session_id))
 
 
 def signed_in(info: Info) -> Viewer:

@@ -44,6 +44,14 @@ class SessionLimitAction(StrEnum):
     REJECT = "REJECT"
 
 
+class AddressDetail(StrEnum):
+    """How much of a client's address is kept with its session."""
+
+    FULL = "full"
+    MASKED = "masked"  # its network: /24 of IPv4, /48 of IPv6
+    OFF = "off"
+
+
 class SettingsError(Exception):
     """The environment holds a setting that cannot be used; the message names it and says why."""
 
@@ -84,6 +92,8 @@ class Settings(BaseSettings):
     SESSION_ON_LIMIT: SessionLimitAction = SessionLimitAction.REVOKE_OLDEST
     SESSION_ACTIVITY_RESOLUTION: SecondsOrOff = 60
     SESSION_RETENTION: SecondsOrOff = 30 * 86400
+    SESSION_ADDRESS: AddressDetail = AddressDetail.FULL
+    SESSION_ADDRESS_RETENTION: SecondsOrOff = 30 * 86400  # 0 = as long as the session
     SESSION_FRESH_FOR: SecondsOrOff = 15 * 60
     SESSION_CLEANUP_INTERVAL: SecondsOrOff = 300  # 0 = this server never cleans up by itself
     GUEST_RATE_LIMIT: int = Field(default=60, ge=0)  # per address and minute; 0 = off

@@ -4,6 +4,7 @@ Refused
 ├── BadRequest         400: the credential is malformed
 ├── Unauthenticated    401: the token says no, or there is none where one is needed
 ├── CrossOrigin        403: a page that is not listed
+├── RateLimited        429: too many of these from there
 └── StoreUnavailable   503: nobody can say yes or no
 
 A class's docstring is the message that a client reads.
@@ -11,6 +12,7 @@ A class's docstring is the message that a client reads.
 
 from datetime import datetime
 from enum import StrEnum
+from math import ceil
 
 CHALLENGE = "Bearer"
 
@@ -23,6 +25,7 @@ class Reason(StrEnum):
     SESSION_NOT_FOUND = "SESSION_NOT_FOUND"
     SESSION_REVOKED = "SESSION_REVOKED"
     SESSION_EXPIRED = "SESSION_EXPIRED"
+    SESSION_IDLE = "SESSION_IDLE"
     USER_DISABLED = "USER_DISABLED"
 
 
@@ -112,6 +115,7 @@ MESSAGES = {
     Reason.SESSION_NOT_FOUND: "The session of this token no longer exists.",
     Reason.SESSION_REVOKED: "The session of this token has been revoked.",
     Reason.SESSION_EXPIRED: "The session of this token has expired.",
+    Reason.SESSION_IDLE: "The session of this token has ended because it was not used.",
     Reason.USER_DISABLED: "The user of this token has been disabled.",
 }
 
@@ -122,6 +126,23 @@ class CrossOrigin(Refused):
     code = "FORBIDDEN"
     status = 403
     hint = "List the page's origin in ALLOWED_ORIGINS"
+
+
+class RateLimited(Refused):
+    """Too many of these came from your network."""
+
+    code = "RATE_LIMITED"
+    status = 429
+    hint = "Send it again after the seconds in Retry-After"
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(wait)
+        self.wait = wait  # seconds
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """RFC 6585 4, RFC 9110 10.2.3, in whole seconds."""
+        return {"Retry-After": str(max(1, ceil(self.wait)))}
 
 
 class StoreUnavailable(Refused):

@@ -2,6 +2,7 @@
 
 import secrets
 import unicodedata
+from collections.abc import Collection
 from random import SystemRandom
 
 import coolname
@@ -14,6 +15,13 @@ coolname.replace_random(SystemRandom())  # one guest's name must not foretell th
 def two_words() -> str:
     """A name such as `amber-otter`."""
     return coolname.generate_slug(2)
+
+
+def label_beside(taken: Collection[str]) -> str:
+    """A label that is none of these: a user's live sessions have different generated ones."""
+    while (label := two_words()) in taken:
+        pass
+    return label
 
 
 def username_candidates() -> list[str]:

@@ -30,15 +30,17 @@ class Cleanup:
 
     database: Database
     retention: timedelta
+    address_retention: timedelta | None  # none: an address is kept as long as its session
     sessions_purged: int = 0
     guests_deleted: int = 0
+    addresses_wiped: int = 0
     place: UUID = field(default=FIRST)
 
     async def run(self, *, budget: float | None = BUDGET) -> None:
         """Purges in batches until nothing is left to do or the budget (seconds) is used up."""
         loop = asyncio.get_running_loop()
         end = loop.time() + budget if budget is not None else float("inf")
-        for step in (self.purge_batch, self.sweep_batch):
+        for step in (self.purge_batch, self.purge_spent, self.sweep_batch):
             while loop.time() < end and await step():  # noqa: ASYNC110 - not waiting: working
                 await asyncio.sleep(PAUSE if budget is not None else 0)
 
@@ -53,33 +55,49 @@ class Cleanup:
         self.guests_deleted += guests
         return len(owners) == BATCH
 
-    async def sweep_batch(self) -> bool:
-        """Deletes the abandoned guests among the next users; whether to go on.
+    async def purge_spent(self) -> bool:
+        """Purges one batch of codes, keys and counts that have served; whether to go on."""
+        async with self.database.begin() as db:
+            return await purge.take_lock(db) and await purge.delete_spent(db, limit=BATCH) >= BATCH
 
-        A session's row can vanish by another hand, and a role can be taken away: such guests are
-        found only by looking at all users, a batch at a time.
+    async def sweep_batch(self) -> bool:
+        """Looks through the next users for what no index finds; whether to go on.
+
+        Sessions that ended long ago by idling, and addresses that were kept long enough. Then
+        guests who have nothing left: a row can vanish by another hand, a role can be taken away.
         """
         async with self.database.begin() as db:
             if not await purge.take_lock(db):
                 return False
             ids = await purge.next_users(db, self.place, BATCH)
-            guests = await purge.delete_abandoned(db, ids) if ids else 0
+            idled = await purge.delete_idled(db, ids, retention=self.retention)
+            wiped = (
+                await purge.wipe_addresses(db, ids, retention=self.address_retention)
+                if self.address_retention is not None
+                else 0
+            )
+            guests = await purge.delete_abandoned(db, ids)
+        self.sessions_purged += idled
+        self.addresses_wiped += wiped
         self.guests_deleted += guests
         self.place = ids[-1] if len(ids) == BATCH else FIRST
         return self.place != FIRST
 
 
-async def keep_clean(database: Database, *, retention: timedelta, interval: float) -> None:
+async def keep_clean(cleanup: Cleanup, *, interval: float) -> None:
     """Cleans up for ever, about every interval (seconds); ends by being cancelled."""
-    place = FIRST
     while True:
         await asyncio.sleep(interval * random.uniform(0.8, 1.2))  # noqa: S311 - jitter
-        cleanup = Cleanup(database, retention, place=place)
+        cleanup.sessions_purged = cleanup.guests_deleted = cleanup.addresses_wiped = 0
         try:
             await cleanup.run()
         except (Unavailable, IntegrityError) as error:
             # A guest got a session between the look and the delete: the foreign key says no.
             log.warning("cleanup_failed", error=type(error).__name__)
-        place = cleanup.place
-        if cleanup.sessions_purged or cleanup.guests_deleted:
-            log.info("cleaned_up", sessions=cleanup.sessions_purged, guests=cleanup.guests_deleted)
+        if cleanup.sessions_purged or cleanup.guests_deleted or cleanup.addresses_wiped:
+            log.info(
+                "cleaned_up",
+                sessions=cleanup.sessions_purged,
+                guests=cleanup.guests_deleted,
+                addresses=cleanup.addresses_wiped,
+            )

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Interval,
+    LargeBinary,
     MetaData,
     Text,
     Uuid,
@@ -21,6 +22,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import INET
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# The contract's, those of later slices too: changing a CHECK locks the table.
+REVOKED_REASONS = """(
+    'SIGNED_OUT', 'REVOKED_BY_USER', 'REVOKED_BY_ADMIN', 'SESSION_LIMIT', 'CREDENTIAL_CHANGED',
+    'USER_DISABLED', 'SUPERSEDED')"""
 
 
 class Base(DeclarativeBase):
@@ -41,6 +47,7 @@ class Base(DeclarativeBase):
         timedelta: Interval,
         UUID: Uuid,
         IPv4Address | IPv6Address: INET,
+        bytes: LargeBinary,
     }
 
 
@@ -84,9 +91,7 @@ class UserSession(Base):
     __table_args__ = (
         CheckConstraint("char_length(label) BETWEEN 1 AND 64", name="label"),
         CheckConstraint("expires_at > created_at", name="expires_at"),
-        CheckConstraint(
-            "revoked_reason IN ('SIGNED_OUT', 'REVOKED_BY_USER')", name="revoked_reason"
-        ),
+        CheckConstraint(f"revoked_reason IN {REVOKED_REASONS}", name="revoked_reason"),
         CheckConstraint("(revoked_at IS NULL) = (revoked_reason IS NULL)", name="revoked"),
         Index(None, "id"),
         Index(None, "expires_at"),
@@ -102,7 +107,8 @@ class UserSession(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     authenticated_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
-    idle_timeout: Mapped[timedelta | None]
+    idle_timeout: Mapped[timedelta | None]  # in force; none: idling ends nothing
+    idle_timeout_once_used: Mapped[timedelta | None]  # a guest's, from its first use on
     activity_resolution: Mapped[timedelta]
     last_active_at: Mapped[datetime] = mapped_column(server_default=func.now())
     revoked_at: Mapped[datetime | None]
@@ -113,3 +119,49 @@ class UserSession(Base):
     client_os: Mapped[str | None]
     device_type: Mapped[str | None]
     ip_address: Mapped[IPv4Address | IPv6Address | None]
+
+
+class LinkCode(Base):
+    """A code with which another device signs in, by its hash. A directory: it has its own key.
+
+    A redeemed one stays for a while and names the session that it made, so that a retry under the
+    same idempotency key finds it.
+    """
+
+    __tablename__ = "link_codes"
+    __table_args__ = (Index(None, "user_id"), Index(None, "expires_at"))
+
+    code_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    session_id: Mapped[UUID]  # the session that made it, which must be live when it is redeemed
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime]
+    redeemed_at: Mapped[datetime | None]
+    redeemed_session_id: Mapped[UUID | None]
+
+
+class IdempotencyKey(Base):
+    """A createSession that was done, by the hash of its key. A directory: it has its own key."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "created_at"),)
+
+    key_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    request_hash: Mapped[bytes]  # of what a retry must have in common with the first request
+    user_id: Mapped[UUID]
+    session_id: Mapped[UUID]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class GuestCount(Base):
+    """How many guests a network made in the minute that began with its first one.
+
+    Unlogged: a crash may forget it, and writing it down costs no flush.
+    """
+
+    __tablename__ = "guest_counts"
+    __table_args__ = {"prefixes": ["UNLOGGED"]}  # noqa: RUF012 - SQLAlchemy's own class attribute
+
+    network: Mapped[str] = mapped_column(primary_key=True)  # an IPv4 address or an IPv6 /64
+    ends_at: Mapped[datetime]
+    made: Mapped[int]

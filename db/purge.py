@@ -7,6 +7,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.idempotency_keys import LIFETIME
+from db.sessions import IDLE_ENDS_AT
+
 LOCK = 0x62_69_67_32  # "big2": any constant that no other program uses here
 
 # Ended longer ago than the retention, by its deadline or by a revocation. Each arm has its index;
@@ -16,11 +19,32 @@ PURGEABLE = """
      OR s.revoked_at < now() - CAST(:retention AS interval))
 """
 
-# A guest without a session. Whoever has a role stays, whatever became of the sessions.
-ABANDONED = """
+A_RETRY = f"interval '{LIFETIME.total_seconds()} s'"
+
+# By idling: in no index, so only the sweep finds these. Most guests never come back.
+IDLED = f"({IDLE_ENDS_AT} < now() - CAST(:retention AS interval))"
+
+# A guest whom no code can bring back. Whoever has a role stays, whatever became of the sessions.
+FORGOTTEN = """
     (u.is_guest AND u.role IS NULL
-     AND NOT EXISTS (SELECT FROM user_sessions s WHERE s.user_id = u.id))
+     AND NOT EXISTS (SELECT FROM link_codes c WHERE c.user_id = u.id
+                     AND c.redeemed_at IS NULL AND c.expires_at > now()))
 """
+ABANDONED = f"""
+    ({FORGOTTEN} AND NOT EXISTS (SELECT FROM user_sessions s WHERE s.user_id = u.id))
+"""
+
+# Tables of what serves for minutes only, their keys, and when a row of each has served. A spent
+# link code stays as long as a retry may refer to it.
+SHORT_LIVED = (
+    (
+        "link_codes",
+        "code_hash",
+        f"expires_at < now() AND coalesce(redeemed_at < now() - {A_RETRY}, true)",
+    ),
+    ("idempotency_keys", "key_hash", f"created_at < now() - {A_RETRY}"),
+    ("guest_counts", "network", "ends_at < now()"),
+)
 
 
 async def take_lock(db: AsyncConnection) -> bool:
@@ -57,6 +81,51 @@ async def next_users(db: AsyncConnection, after: UUID, limit: int) -> list[UUID]
     return list(ids.scalars())
 
 
+async def delete_idled(db: AsyncConnection, owners: Sequence[UUID], *, retention: timedelta) -> int:
+    """Deletes those of the users' sessions that ended long ago by idling; how many."""
+    deleted = await db.execute(
+        text(f"""
+            DELETE FROM user_sessions s WHERE s.user_id = ANY(:owners) AND {IDLED}
+            RETURNING s.id
+        """),  # noqa: S608 - constants
+        {"owners": list(owners), "retention": retention},
+    )
+    return len(deleted.all())
+
+
+async def wipe_addresses(
+    db: AsyncConnection, owners: Sequence[UUID], *, retention: timedelta
+) -> int:
+    """Forgets from where the users' sessions were used, longer ago than that; of how many."""
+    wiped = await db.execute(
+        text("""
+            UPDATE user_sessions s SET ip_address = NULL
+            WHERE s.user_id = ANY(:owners) AND s.ip_address IS NOT NULL
+              AND s.last_active_at < now() - CAST(:retention AS interval)
+            RETURNING s.id
+        """),
+        {"owners": list(owners), "retention": retention},
+    )
+    return len(wiped.all())
+
+
+async def delete_spent(db: AsyncConnection, *, limit: int) -> int:
+    """Deletes at most so many of each of what serves for minutes only; how many."""
+    deleted = 0
+    for table, key, condition in SHORT_LIVED:
+        gone = await db.execute(
+            text(f"""
+                DELETE FROM {table}
+                WHERE {key} IN (SELECT {key} FROM {table} WHERE {condition} LIMIT :limit)
+                  AND {condition}
+                RETURNING {key}
+            """),  # noqa: S608 - constants
+            {"limit": limit},
+        )
+        deleted += len(gone.all())
+    return deleted
+
+
 async def delete_abandoned(db: AsyncConnection, ids: Sequence[UUID]) -> int:
     """Deletes those of the users who are abandoned guests, and frees their names; how many."""
     gone = await db.execute(
@@ -78,15 +147,14 @@ async def delete_abandoned(db: AsyncConnection, ids: Sequence[UUID]) -> int:
 async def count(db: AsyncConnection, *, retention: timedelta) -> tuple[int, int]:
     """How many sessions and how many guests a cleanup would delete now.
 
-    Those guests are counted who have no session left, or none but what it deletes.
+    Those guests are counted who have nothing left that brings them back but what it deletes.
     """
+    going = f"({PURGEABLE} IS TRUE OR {IDLED} IS TRUE)"
     found = await db.execute(
         text(f"""
-            SELECT (SELECT count(*) FROM user_sessions s WHERE {PURGEABLE}),
-                   (SELECT count(*) FROM users u
-                    WHERE u.is_guest AND u.role IS NULL AND NOT EXISTS (
-                        SELECT FROM user_sessions s
-                        WHERE s.user_id = u.id AND {PURGEABLE} IS NOT TRUE))
+            SELECT (SELECT count(*) FROM user_sessions s WHERE {going}),
+                   (SELECT count(*) FROM users u WHERE {FORGOTTEN} AND NOT EXISTS (
+                        SELECT FROM user_sessions s WHERE s.user_id = u.id AND NOT {going}))
         """),  # noqa: S608 - constants
         {"retention": retention},
     )

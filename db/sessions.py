@@ -1,8 +1,10 @@
 """Statements about sessions. `db` first, the owner next; plain rows come out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any
 from uuid import UUID
 
@@ -12,14 +14,29 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.engine import NotPrimary
 from db.users import UserRow
 
+# When idling ends a session, if nothing more happens; none where idling ends nothing. Activity is
+# true to the resolution, so that much is added: whoever is active is not ended by what is not
+# written down yet.
+IDLE_ENDS_AT = "s.last_active_at + s.idle_timeout + s.activity_resolution"
+
 # The only definition of a live session. `s` is the session's row, the clock is the database's.
-LIVE = "(s.revoked_at IS NULL AND s.expires_at > now())"
+LIVE = f"""(s.revoked_at IS NULL AND s.expires_at > now()
+    AND (s.idle_timeout IS NULL OR {IDLE_ENDS_AT} > now()))"""
 
 # What a session's row is read as, in the order of SessionRow's fields.
 COLUMNS = f"""
     s.id, s.user_id, s.label, s.created_at, s.authenticated_at, s.last_active_at, s.expires_at,
-    s.revoked_at, s.revoked_reason, {LIVE} AS is_live
+    CASE WHEN s.idle_timeout IS NOT NULL THEN least(s.expires_at, {IDLE_ENDS_AT}) END,
+    s.revoked_at, s.revoked_reason,
+    s.user_agent, s.client_name, s.client_os, s.device_type, s.ip_address, {LIVE}
 """
+
+# Activity is written down together, so it is noted a little before the resolution is used up.
+AHEAD = timedelta(seconds=1)
+
+# The policy's durations, whole seconds of them: with days in it, an interval would be an hour
+# longer or shorter where the time zone of the connection changes to summer in between.
+SECONDS = "make_interval(secs => CAST(CAST(:{} AS text) AS double precision))"
 
 
 class RevokedReason(StrEnum):
@@ -27,6 +44,8 @@ class RevokedReason(StrEnum):
 
     SIGNED_OUT = "SIGNED_OUT"
     REVOKED_BY_USER = "REVOKED_BY_USER"
+    SESSION_LIMIT = "SESSION_LIMIT"
+    SUPERSEDED = "SUPERSEDED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +59,14 @@ class SessionRow:
     authenticated_at: datetime
     last_active_at: datetime
     expires_at: datetime
+    idle_expires_at: datetime | None
     revoked_at: datetime | None
     revoked_reason: str | None
+    user_agent: str | None
+    client_name: str | None
+    client_os: str | None
+    device_type: str | None
+    ip_address: IPv4Address | IPv6Address | IPv4Interface | IPv6Interface | None
     is_live: bool
 
 
@@ -51,6 +76,24 @@ class OwnedSession:
 
     session: SessionRow
     user: UserRow
+    is_use_due: bool  # whether a use of the session is to be written down now
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """What a session begins with; its policy is copied onto the row."""
+
+    id: UUID
+    label: str
+    absolute_lifetime: timedelta
+    idle_timeout: timedelta | None
+    idle_timeout_once_used: timedelta | None
+    activity_resolution: timedelta
+    user_agent: str | None
+    client_name: str | None
+    client_os: str | None
+    device_type: str | None
+    ip_address: str | None
 
 
 async def find(db: AsyncConnection, user_id: UUID, session_id: UUID) -> OwnedSession | None:
@@ -62,21 +105,23 @@ async def find(db: AsyncConnection, user_id: UUID, session_id: UUID) -> OwnedSes
         text(f"""
             SELECT {COLUMNS},
                    u.id, u.username, u.is_guest, u.created_at, u.disabled_at,
+                   s.idle_timeout_once_used IS NOT NULL
+                       OR s.last_active_at + s.activity_resolution <= now() + :ahead,
                    pg_is_in_recovery()
             FROM user_sessions s JOIN users u ON u.id = s.user_id
             WHERE s.user_id = :user_id AND s.id = :session_id
         """),  # noqa: S608 - constants
-        {"user_id": user_id, "session_id": session_id},
+        {"user_id": user_id, "session_id": session_id, "ahead": AHEAD},
     )
     row = found.one_or_none()
     if row is None:
         await require_primary(db)
         return None
-    *columns, is_standby = row
+    *columns, is_use_due, is_standby = row
     if is_standby:
         raise NotPrimary
     split = len(SessionRow.__slots__)
-    return OwnedSession(SessionRow(*columns[:split]), UserRow(*columns[split:]))
+    return OwnedSession(SessionRow(*columns[:split]), UserRow(*columns[split:]), is_use_due)
 
 
 async def require_primary(db: AsyncConnection) -> None:
@@ -95,36 +140,71 @@ async def live(db: AsyncConnection, user_id: UUID, *, first: UUID) -> list[Sessi
         """),  # noqa: S608 - constants
         {"user_id": user_id, "first": first},
     )
-    return [to_session(row) for row in rows]
+    return to_sessions(rows)
+
+
+async def live_labels(db: AsyncConnection, user_id: UUID) -> list[str]:
+    """What the user's live sessions are called: one label for each of them."""
+    labels = await db.execute(
+        text(f"SELECT s.label FROM user_sessions s WHERE s.user_id = :user_id AND {LIVE}"),  # noqa: S608 - constants
+        {"user_id": user_id},
+    )
+    return list(labels.scalars())
 
 
 async def create(
-    db: AsyncConnection,
-    user_id: UUID,
-    session_id: UUID,
-    *,
-    label: str,
-    absolute_lifetime: timedelta,
-    activity_resolution: timedelta,
+    db: AsyncConnection, user_id: UUID, new: NewSession, *, authenticated_at: datetime | None
 ) -> SessionRow:
-    """A new session of the user, its policy copied onto the row."""
+    """A new session of the user, who proved who they are at that time; None: now."""
     created = await db.execute(
         text(f"""
             INSERT INTO user_sessions AS s
-                (user_id, id, label, expires_at, activity_resolution)
-            VALUES (:user_id, :session_id, :label,
-                    now() + CAST(:absolute_lifetime AS interval), :activity_resolution)
+                (user_id, id, label, authenticated_at, expires_at, idle_timeout,
+                 idle_timeout_once_used, activity_resolution,
+                 user_agent, client_name, client_os, device_type, ip_address)
+            VALUES (:user_id, :id, :label,
+                    coalesce(CAST(:authenticated_at AS timestamptz), now()),
+                    now() + {SECONDS.format("absolute_lifetime")},
+                    {SECONDS.format("idle_timeout")}, {SECONDS.format("idle_timeout_once_used")},
+                    {SECONDS.format("activity_resolution")},
+                    CAST(:user_agent AS text), CAST(:client_name AS text),
+                    CAST(:client_os AS text), CAST(:device_type AS text),
+                    CAST(CAST(:ip_address AS text) AS inet))
             RETURNING {COLUMNS}
         """),  # noqa: S608 - constants
         {
             "user_id": user_id,
-            "session_id": session_id,
-            "label": label,
-            "absolute_lifetime": absolute_lifetime,
-            "activity_resolution": activity_resolution,
+            "id": new.id,
+            "label": new.label,
+            "authenticated_at": authenticated_at,
+            "absolute_lifetime": in_seconds(new.absolute_lifetime),
+            "idle_timeout": in_seconds(new.idle_timeout),
+            "idle_timeout_once_used": in_seconds(new.idle_timeout_once_used),
+            "activity_resolution": in_seconds(new.activity_resolution),
+            "user_agent": new.user_agent,
+            "client_name": new.client_name,
+            "client_os": new.client_os,
+            "device_type": new.device_type,
+            "ip_address": new.ip_address,
         },
     )
     return to_session(created.one())
+
+
+async def rename(
+    db: AsyncConnection, user_id: UUID, session_id: UUID, label: str
+) -> SessionRow | None:
+    """Calls a live session of the user something else. None when there is none."""
+    renamed = await db.execute(
+        text(f"""
+            UPDATE user_sessions s SET label = :label
+            WHERE s.user_id = :user_id AND s.id = :session_id AND {LIVE}
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
+        {"user_id": user_id, "session_id": session_id, "label": label},
+    )
+    row = renamed.one_or_none()
+    return to_session(row) if row else None
 
 
 async def revoke(
@@ -142,6 +222,75 @@ async def revoke(
     )
     row = ended.one_or_none()
     return to_session(row) if row else None
+
+
+async def revoke_others(db: AsyncConnection, user_id: UUID, keep: UUID) -> list[SessionRow]:
+    """Ends the user's live sessions but the one that asks for it; those that ended, newest first.
+
+    The user's row must be locked, by a statement before this one: or a session that is being made
+    is missed.
+    """
+    ended = await db.execute(
+        text(f"""
+            UPDATE user_sessions s
+            SET revoked_at = now(), revoked_reason = :reason, revoked_by = :keep
+            WHERE s.user_id = :user_id AND s.id <> :keep AND {LIVE}
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
+        {"user_id": user_id, "keep": keep, "reason": RevokedReason.REVOKED_BY_USER.value},
+    )
+    return newest_first(to_sessions(ended))
+
+
+async def revoke_all(db: AsyncConnection, user_id: UUID, own: UUID) -> list[SessionRow]:
+    """Ends all live sessions of the user, by its session `own`, which signs out with them.
+
+    Those that ended, newest first. The user's row must be locked, by a statement before this one.
+    """
+    ended = await db.execute(
+        text(f"""
+            UPDATE user_sessions s
+            SET revoked_at = now(), revoked_by = :own,
+                revoked_reason = CASE WHEN s.id = :own THEN :own_reason ELSE :reason END
+            WHERE s.user_id = :user_id AND {LIVE}
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
+        {
+            "user_id": user_id,
+            "own": own,
+            "own_reason": RevokedReason.SIGNED_OUT.value,
+            "reason": RevokedReason.REVOKED_BY_USER.value,
+        },
+    )
+    return newest_first(to_sessions(ended))
+
+
+async def revoke_oldest(
+    db: AsyncConnection, user_id: UUID, *, keep: int, by: UUID
+) -> list[SessionRow]:
+    """Ends the user's live sessions but the newest `keep`, to make room for the session `by`.
+
+    By the time and then the id of their making. The user's row must be locked, by a statement
+    before this one.
+    """
+    ended = await db.execute(
+        text(f"""
+            UPDATE user_sessions s
+            SET revoked_at = now(), revoked_reason = :reason, revoked_by = :by
+            WHERE s.user_id = :user_id AND {LIVE} AND s.id IN (
+                SELECT s.id FROM user_sessions s WHERE s.user_id = :user_id AND {LIVE}
+                ORDER BY s.created_at DESC, s.id DESC OFFSET :keep
+            )
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
+        {
+            "user_id": user_id,
+            "keep": keep,
+            "by": by,
+            "reason": RevokedReason.SESSION_LIMIT.value,
+        },
+    )
+    return newest_first(to_sessions(ended))
 
 
 async def confirm_ended(db: AsyncConnection, user_id: UUID, session_id: UUID) -> SessionRow | None:
@@ -165,3 +314,18 @@ async def confirm_ended(db: AsyncConnection, user_id: UUID, session_id: UUID) ->
 def to_session(row: Row[*tuple[Any, ...]]) -> SessionRow:
     """The row that COLUMNS select."""
     return SessionRow(*row)
+
+
+def to_sessions(rows: Any) -> list[SessionRow]:
+    """The rows that COLUMNS select."""
+    return [to_session(row) for row in rows]
+
+
+def newest_first(rows: Sequence[SessionRow]) -> list[SessionRow]:
+    """In the order of their making; RETURNING has none."""
+    return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
+
+
+def in_seconds(duration: timedelta | None) -> str | None:
+    """A duration for SECONDS."""
+    return None if duration is None else str(duration.total_seconds())

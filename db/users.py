@@ -53,13 +53,23 @@ async def create_guest(db: AsyncConnection, user_id: UUID, username: str) -> Use
     return UserRow(*created.one())
 
 
-async def lock(db: AsyncConnection, user_id: UUID) -> None:
-    """Holds the user's row until the transaction ends.
+async def lock(db: AsyncConnection, *user_ids: UUID) -> None:
+    """Holds the rows of users until the transaction ends, in the order of their ids.
 
     Whoever changes something about a user's sessions does this first, in a statement of its own,
     so that the statements after it see all that was committed while it waited.
     """
     await db.execute(
-        text("SELECT FROM users WHERE id = :id FOR NO KEY UPDATE"),
+        text("SELECT FROM users WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE"),
+        {"ids": list(user_ids)},
+    )
+
+
+async def find(db: AsyncConnection, user_id: UUID) -> UserRow | None:
+    """A user; None when there is none."""
+    found = await db.execute(
+        text("SELECT id, username, is_guest, created_at, disabled_at FROM users WHERE id = :id"),
         {"id": user_id},
     )
+    row = found.one_or_none()
+    return UserRow(*row) if row else None

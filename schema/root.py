@@ -2,8 +2,17 @@
 
 import strawberry
 
-from resolvers import sessions, users
-from schema.types import CreateSessionPayload, RevokeSessionPayload, Session, SessionPolicy, User
+from resolvers import beginnings, endings, link_codes, sessions, users
+from schema.types import (
+    CreateLinkCodePayload,
+    CreateSessionPayload,
+    RenameSessionPayload,
+    RevokeSessionPayload,
+    RevokeSessionsPayload,
+    Session,
+    SessionPolicy,
+    User,
+)
 
 PUBLIC = frozenset({"viewer", "currentSession", "sessionPolicy", "createSession"})
 
@@ -36,16 +45,43 @@ class Mutation:
     """What can be done. Send one a request: a failing field takes its siblings' answers along."""
 
     create_session: CreateSessionPayload = strawberry.mutation(
-        resolver=sessions.create_session,
+        resolver=beginnings.create_session,
         description=(
-            "Always a guest (a new user with a generated name) and its first session;"
-            " a signed-in caller's session is left alone."
+            "Without input.credentials: always a guest (a new user with a generated name) and its"
+            " first session; a signed-in caller's session is left alone. With them: a signed-in"
+            " caller's own session ends as SUPERSEDED in the same transaction."
         ),
     )
     revoke_session: RevokeSessionPayload = strawberry.mutation(
-        resolver=sessions.revoke_session,
+        resolver=endings.revoke_session,
         description=(
             "Ends a session; without id, the caller's own. Idempotent. Takes effect before it"
             " answers: no request that starts later is accepted with its token."
+        ),
+    )
+    revoke_other_sessions: RevokeSessionsPayload = strawberry.mutation(
+        resolver=endings.revoke_other_sessions,
+        description="Ends all of the caller's sessions but the one that asks for it.",
+    )
+    revoke_all_sessions: RevokeSessionsPayload = strawberry.mutation(
+        resolver=endings.revoke_all_sessions,
+        description="Ends all of the caller's sessions, the one that asks for it too.",
+    )
+    rename_session: RenameSessionPayload = strawberry.mutation(
+        resolver=sessions.rename_session,
+        description="Calls one of the caller's live sessions something else.",
+    )
+    refresh_session: CreateSessionPayload = strawberry.mutation(
+        resolver=beginnings.refresh_session,
+        description=(
+            "Mints the current session's token again under the current key: new jti, same exp,"
+            " same session. The old token stays good. Needed only for key rotation."
+        ),
+    )
+    create_link_code: CreateLinkCodePayload = strawberry.mutation(
+        resolver=link_codes.create_link_code,
+        description=(
+            "A code with which another device signs in as the caller, once, within five minutes,"
+            " as long as the session that made it lives."
         ),
     )

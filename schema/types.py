@@ -23,6 +23,12 @@ class SessionRevokedReason(Enum):
     REVOKED_BY_USER = strawberry.enum_value(
         "REVOKED_BY_USER", description="By another session of the same user."
     )
+    SESSION_LIMIT = strawberry.enum_value(
+        "SESSION_LIMIT", description="It was the oldest, and its user had too many."
+    )
+    SUPERSEDED = strawberry.enum_value(
+        "SUPERSEDED", description="Its device signed in anew, and has another session now."
+    )
 
 
 @strawberry.enum(description="What became of a session that was to be revoked.")
@@ -45,6 +51,37 @@ class UserErrorCode(Enum):
     INVALID_LABEL = strawberry.enum_value(
         "INVALID_LABEL", description="A label has 1 to 64 characters, no control characters."
     )
+    INVALID_CREDENTIALS = strawberry.enum_value(
+        "INVALID_CREDENTIALS", description="Wrong, spent or late: nobody can sign in with these."
+    )
+    SESSION_LIMIT = strawberry.enum_value(
+        "SESSION_LIMIT", description="The user has as many sessions as there may be."
+    )
+    LINK_CODE_LIMIT = strawberry.enum_value(
+        "LINK_CODE_LIMIT", description="The user has as many open codes as there may be."
+    )
+    INVALID_IDEMPOTENCY_KEY = strawberry.enum_value(
+        "INVALID_IDEMPOTENCY_KEY", description="A key has 22 to 128 characters of visible ASCII."
+    )
+    IDEMPOTENCY_CONFLICT = strawberry.enum_value(
+        "IDEMPOTENCY_CONFLICT", description="Another request was sent under this key."
+    )
+    IDEMPOTENCY_ENDED = strawberry.enum_value(
+        "IDEMPOTENCY_ENDED", description="The session that was made under this key has ended."
+    )
+    NOT_FOUND = strawberry.enum_value(
+        "NOT_FOUND", description="Nothing of yours has this id; another user's looks the same."
+    )
+
+
+@strawberry.enum(description="What happens to who has all the sessions allowed and signs in.")
+class SessionLimitAction(Enum):
+    """The policies of the cap."""
+
+    REVOKE_OLDEST = strawberry.enum_value(
+        "REVOKE_OLDEST", description="The session made first ends (SESSION_LIMIT)."
+    )
+    REJECT = strawberry.enum_value("REJECT", description="No session begins (SESSION_LIMIT).")
 
 
 @strawberry.type(description="A person, or a guest of whom only a generated name is known.")
@@ -55,6 +92,19 @@ class User:
     username: str
     is_guest: bool
     created_at: datetime
+
+
+@strawberry.type(description="What is known of a device; it is what the device says of itself.")
+class SessionClient:
+    """To know a device again by, not to trust."""
+
+    user_agent: str | None = strawberry.field(description="Its User-Agent header.")
+    name: str | None = strawberry.field(description='The program: "Firefox".')
+    os: str | None = strawberry.field(description='Its system: "Windows".')
+    device_type: str | None = strawberry.field(description="desktop, mobile, tablet or bot.")
+    ip_address: str | None = strawberry.field(
+        description="Where it was last active; a network, or null, where policy says so."
+    )
 
 
 @strawberry.type(description="One device's stay. Its token is good as long as it is ACTIVE.")
@@ -69,13 +119,19 @@ class Session:
         description="Whether it is the caller's own; in a payload with a token: that token's."
     )
     created_at: datetime
-    last_active_at: datetime
+    last_active_at: datetime = strawberry.field(
+        description="The last use, true to sessionPolicy.activityResolution."
+    )
     authenticated_at: datetime = strawberry.field(
         description="When its holder last proved who they are."
     )
     expires_at: datetime = strawberry.field(description="The absolute deadline; it never moves.")
+    idle_expires_at: datetime | None = strawberry.field(
+        description="When it ends if nothing more happens; null where idling ends nothing."
+    )
     revoked_at: datetime | None
     revoked_reason: SessionRevokedReason | None
+    client: SessionClient
 
 
 @strawberry.type(description="What sessions are given; durations in seconds.")
@@ -84,6 +140,14 @@ class SessionPolicy:
 
     absolute_lifetime: int = strawberry.field(
         description="From a session's creation to its deadline."
+    )
+    idle_timeout: int | None = strawberry.field(
+        description="From the last use to the end; null: idling ends nothing."
+    )
+    max_sessions_per_user: int
+    on_limit: SessionLimitAction
+    activity_resolution: int = strawberry.field(
+        description="How exact lastActiveAt is; idling ends a session so much later."
     )
     retention: int = strawberry.field(description="How long an ended session is kept.")
 
@@ -97,12 +161,37 @@ class UserError:
     path: list[str] | None = strawberry.field(description="The input field that it is about.")
 
 
+@strawberry.input(description="A code that createLinkCode answered on another device.")
+class LinkCodeInput:
+    """Read aloud or typed."""
+
+    code: str = strawberry.field(description="In any case, with or without its hyphens.")
+
+
+@strawberry.input(one_of=True, description="How somebody proves who they are: one member.")
+class CredentialsInput:
+    """A login method each."""
+
+    link_code: strawberry.Maybe[LinkCodeInput]
+
+
 @strawberry.input(description="How a session is begun.")
 class CreateSessionInput:
     """Without credentials: always a guest."""
 
+    credentials: CredentialsInput | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="Who comes back. Without: a new guest, whoever calls.",
+    )
     label: str | None = strawberry.field(
         default=strawberry.UNSET, description="What to call it: 1 to 64 characters."
+    )
+    idempotency_key: str | None = strawberry.field(
+        default=strawberry.UNSET,
+        description=(
+            "22 to 128 random characters. The same request under the same key, within ten minutes,"
+            " is answered with the same session and a fresh token. Keep it as secret as a token."
+        ),
     )
 
 
@@ -125,3 +214,31 @@ class RevokeSessionPayload:
 
     status: RevokeSessionStatus
     session: Session | None
+
+
+@strawberry.type(description="What became of several sessions.")
+class RevokeSessionsPayload:
+    """How many, and some of them."""
+
+    revoked_count: int
+    dry_run: bool = strawberry.field(description="Whether they were only counted.")
+    sessions: list[Session] = strawberry.field(description="A sample, of at most 100 of them.")
+
+
+@strawberry.type(description="A session under its new name, or userErrors.")
+class RenameSessionPayload:
+    """Either a session, or what is wrong."""
+
+    session: Session | None
+    user_errors: list[UserError]
+
+
+@strawberry.type(description="A code for another device, shown once, or userErrors.")
+class CreateLinkCodePayload:
+    """Either a code, or why there is none."""
+
+    code: str | None = strawberry.field(
+        description="Sixteen letters and digits in groups of four, to be read aloud or typed."
+    )
+    expires_at: datetime | None
+    user_errors: list[UserError]

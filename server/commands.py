@@ -41,7 +41,8 @@ async def clean(url: str, settings: Settings, *, apply: bool) -> str:
                 f"Would purge {sessions} sessions and {guests} guests."
                 " Nothing was changed; --apply does it."
             )
-        done = Cleanup(pool, retention)
+        kept = timedelta(seconds=settings.SESSION_ADDRESS_RETENTION)
+        done = Cleanup(pool, retention, kept or None)
         await done.run(budget=None)
         return f"Purged {done.sessions_purged} sessions and {done.guests_deleted} guests."
     finally:

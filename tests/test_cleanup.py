@@ -30,7 +30,7 @@ COUNTS = """SELECT (SELECT count(*) FROM user_sessions), (SELECT count(*) FROM u
 async def clean(database_url: str, *, budget: float | None = None) -> Cleanup:
     database = Database(database_url, timeout=30, pool_size=2)
     try:
-        cleanup = Cleanup(database, RETENTION)
+        cleanup = Cleanup(database, RETENTION, RETENTION)
         await cleanup.run(budget=budget)
         return cleanup
     finally:

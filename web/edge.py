@@ -5,7 +5,6 @@ Rescue: whatever was raised becomes an answer; a bug becomes 500 and tells nothi
 """
 
 import re
-from ipaddress import ip_address, ip_network
 from typing import NoReturn
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth.errors import Refused
+from web.caller import masked
 from web.graphql import is_large, where
 from web.refusals import (
     GRAPHQL_JSON,
@@ -168,13 +168,3 @@ def from_router(error: Exception) -> HttpRefused | None:
     return HttpRefused(
         error.status_code, code, "This request is not understood here.", headers=error.headers
     )
-
-
-def masked(scope: Scope) -> str | None:
-    """The client's network: /24 of IPv4, /48 of IPv6. Whoever reads a log need not know more."""
-    try:
-        address = ip_address(scope["client"][0])
-    except (TypeError, ValueError):
-        return None
-    address = getattr(address, "ipv4_mapped", None) or address  # from a dual-stack socket
-    return str(ip_network(f"{address}/{24 if address.version == 4 else 48}", strict=False))  # noqa: PLR2004

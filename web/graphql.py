@@ -28,9 +28,10 @@ from strawberry.types import ExecutionContext, ExecutionResult
 
 from auth import strict_json
 from auth.errors import Refused
-from context import Context, Services, admit
+from context import Context, Services
 from schema.root import Mutation, Query
 from web import documents, pages
+from web.caller import find_viewer, origin_of
 from web.refusals import (
     GRAPHQL_JSON,
     PLAIN_JSON,
@@ -126,10 +127,8 @@ class GraphQLEndpoint:
             return Response(status_code=204, headers={"Allow": ", ".join(METHODS)})
         if self._ide and wants_page(request):
             return pages.ide()
-        viewer = await admit(
-            self._services,
-            [value for name, value in request.scope["headers"] if name == b"authorization"],
-        )
+        origin = origin_of(request, self._services.policy.address_detail)
+        viewer = await find_viewer(self._services, request, origin)
         if request.method not in METHODS:
             raise method_not_allowed(*METHODS)
         media_type = negotiate(request.headers.getlist("accept"))
@@ -143,7 +142,7 @@ class GraphQLEndpoint:
         if request.method != "POST" and chosen.operation is not OperationType.QUERY:
             raise method_not_allowed("POST", "OPTIONS")
         self._check_variables(chosen, sent.variables)
-        result = await self._execute(sent, Context(self._services, viewer, document))
+        result = await self._execute(sent, Context(self._services, viewer, origin, document))
         return answer(result, media_type)
 
     def _check_variables(

@@ -4,11 +4,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from auth import names
 from auth.errors import CrossOrigin, Unauthenticated
 from auth.viewer import Viewer
-from context import Context, Services, admit
-from resolvers import sessions
+from context import Context, Services
+from resolvers import beginnings, endings
+from resolvers.beginnings import Beginning
+from web.caller import find_viewer, origin_of
 from web.refusals import encode, method_not_allowed
 
 METHODS = ("POST", "DELETE", "OPTIONS")
@@ -32,18 +33,20 @@ class SessionEndpoint:
             return Response(status_code=204, headers={"Allow": ", ".join(METHODS)})
         if request.method == "POST":
             return await self._create(request)
-        viewer = await find_viewer(self._services, request)
+        origin = origin_of(request, self._services.policy.address_detail)
+        viewer = await find_viewer(self._services, request, origin)
         if request.method != "DELETE":
             raise method_not_allowed(*METHODS)
         if viewer is None:
             raise Unauthenticated
-        await sessions.end(Context(self._services, viewer), viewer, viewer.session_id)
+        await endings.end(Context(self._services, viewer, origin), viewer, viewer.session_id)
         return Response(status_code=204)
 
     async def _create(self, request: Request) -> Response:
         """A new guest, whatever credential was sent."""
         refuse_cross_site(request, self._allowed_origins)
-        guest = await sessions.begin_guest(Context(self._services, None), label=names.two_words())
+        origin = origin_of(request, self._services.policy.address_detail)
+        guest = await beginnings.begin(Context(self._services, None, origin), Beginning())
         return json(
             {
                 "token": guest.token,
@@ -67,16 +70,12 @@ class ValidateEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 200 with who calls, in the body and in headers; raises like every door."""
-        viewer = await find_viewer(self._services, Request(scope, receive))
+        request = Request(scope, receive)
+        origin = origin_of(request, self._services.policy.address_detail)
+        viewer = await find_viewer(self._services, request, origin)
         if viewer is None:
             raise Unauthenticated
         await told(viewer)(scope, receive, send)
-
-
-async def find_viewer(services: Services, request: Request) -> Viewer | None:
-    """The caller; None without a credential. Raises what the door raises."""
-    authorization = [value for name, value in request.scope["headers"] if name == b"authorization"]
-    return await admit(services, authorization)
 
 
 def told(viewer: Viewer) -> Response:

@@ -55,7 +55,9 @@ def upgrade() -> None:
         ),
         sa.CheckConstraint("expires_at > created_at", name=op.f("user_sessions_expires_at_check")),
         sa.CheckConstraint(
-            "revoked_reason IN ('SIGNED_OUT', 'REVOKED_BY_USER')",
+            """revoked_reason IN (
+    'SIGNED_OUT', 'REVOKED_BY_USER', 'REVOKED_BY_ADMIN', 'SESSION_LIMIT', 'CREDENTIAL_CHANGED',
+    'USER_DISABLED', 'SUPERSEDED')""",
             name=op.f("user_sessions_revoked_reason_check"),
         ),
         sa.CheckConstraint(

@@ -1,0 +1,104 @@
+"""Ending sessions: one's own, another one, the others, all. Each takes effect before it answers."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+import strawberry
+import structlog
+
+from auth.errors import Unauthenticated
+from auth.viewer import Viewer
+from context import Context, Info, hold, signed_in
+from db import sessions
+from db.sessions import RevokedReason, SessionRow
+from resolvers.optional import is_given
+from resolvers.sessions import parse_id, to_session
+from schema.types import RevokeSessionPayload, RevokeSessionsPayload, RevokeSessionStatus
+
+SAMPLE = 100  # sessions that an answer shows of those that ended
+
+log = structlog.get_logger()
+
+
+async def revoke_session(
+    info: Info,
+    id: strawberry.ID | None = strawberry.UNSET,  # noqa: A002 - the contract's name
+) -> RevokeSessionPayload:
+    """Ends a session before it answers; without id, the caller's own."""
+    viewer = signed_in(info)
+    target = parse_id(id) if is_given(id) else viewer.session_id
+    if target is None:
+        return RevokeSessionPayload(status=RevokeSessionStatus.NOT_FOUND, session=None)
+    status, row = await end(info.context, viewer, target)
+    own = target == viewer.session_id
+    return RevokeSessionPayload(
+        status=status, session=to_session(row, viewer.user, is_current=own) if row else None
+    )
+
+
+async def end(
+    context: Context, viewer: Viewer, target: UUID
+) -> tuple[RevokeSessionStatus, SessionRow | None]:
+    """Ends a session of the caller's user; what became of it.
+
+    Signing out of a session that was ended meanwhile is what was wanted. Ending another one from
+    it is refused (Unauthenticated): a revoked device can do nothing more.
+    """
+    own = target == viewer.session_id
+    reason = RevokedReason.SIGNED_OUT if own else RevokedReason.REVOKED_BY_USER
+    async with context.begin() as db:
+        try:
+            await hold(db, viewer)
+        except Unauthenticated:
+            if not own:
+                raise
+        ended = await sessions.revoke(
+            db, viewer.user_id, target, reason=reason, by=viewer.session_id
+        )
+        known = ended or await sessions.confirm_ended(db, viewer.user_id, target)
+    if ended:
+        tell([ended], by=viewer.session_id)
+        return RevokeSessionStatus.REVOKED, ended
+    if known or own:
+        return RevokeSessionStatus.ALREADY_ENDED, known
+    return RevokeSessionStatus.NOT_FOUND, None
+
+
+async def revoke_other_sessions(info: Info) -> RevokeSessionsPayload:
+    """Ends the caller's sessions but the one that asks for it."""
+    viewer = signed_in(info)
+    async with info.context.begin() as db:
+        await hold(db, viewer)
+        ended = await sessions.revoke_others(db, viewer.user_id, keep=viewer.session_id)
+    return told(ended, viewer)
+
+
+async def revoke_all_sessions(info: Info) -> RevokeSessionsPayload:
+    """Ends the caller's sessions, the one that asks for it too."""
+    viewer = signed_in(info)
+    async with info.context.begin() as db:
+        await hold(db, viewer)
+        ended = await sessions.revoke_all(db, viewer.user_id, own=viewer.session_id)
+    return told(ended, viewer)
+
+
+def told(ended: list[SessionRow], viewer: Viewer) -> RevokeSessionsPayload:
+    """The answer to an ending of several."""
+    tell(ended, by=viewer.session_id)
+    sample = [
+        to_session(row, viewer.user, is_current=row.id == viewer.session_id)
+        for row in ended[:SAMPLE]
+    ]
+    return RevokeSessionsPayload(revoked_count=len(ended), dry_run=False, sessions=sample)
+
+
+def tell(ended: Iterable[SessionRow], *, by: UUID) -> None:
+    """A line in the log for each session that ended, by which other one."""
+    for row in ended:
+        log.info(
+            "session_revoked",
+            user=str(row.user_id),
+            session=str(row.id),
+            by=str(by),
+            reason=row.revoked_reason,
+        )
