@@ -6,9 +6,9 @@ SHELL := /bin/sh
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
-SOURCES := app.py settings.py context.py auth background db resolvers schema server web tools tests alembic
+SOURCES := app.py settings.py context.py auth background bench db resolvers schema server web tools tests alembic
 
-.PHONY: serve test check migrate graphiql format lint types sdl lock clean
+.PHONY: serve test check migrate graphiql bench format lint types sdl lock clean
 
 serve: $(VENV)/.runtime
 	@exec $(PYTHON) app.py serve --ends-with $$PPID
@@ -40,13 +40,19 @@ types: $(VENV)/.dev
 sdl: $(VENV)/.dev
 	@$(PYTHON) tools/export_sdl.py --check
 
+# Figures, on a PostgreSQL that is thrown away; BENCH_DATABASE_URL names another.
+bench: $(VENV)/.dev
+	@$(PYTHON) bench/activity.py
+	@$(PYTHON) bench/sign_ins.py
+
 # Locks without registry hosts; uv writes them, pip reads them.
 lock: $(VENV)/.dev
 	$(PYTHON) -m uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --quiet -o requirements.lock $(LOCK)
 	$(PYTHON) -m uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --no-annotate --quiet -c requirements.lock -o requirements-dev.lock $(LOCK)
 
+# Root's data stand outside the clone: they go first, even if that needs an environment made anew.
 clean:
-	@if [ -x $(PYTHON) ]; then $(PYTHON) -c "from pathlib import Path; from db import embedded; embedded.remove(Path('.state'))"; fi
+	@if [ -d .state ]; then [ -x $(PYTHON) ] || sh tools/make_venv.sh $(VENV); $(PYTHON) tools/remove_data.py; fi
 	@rm -rf $(VENV) .state .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.runtime: requirements.lock | $(VENV)/bin/python

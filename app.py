@@ -1,36 +1,30 @@
 """The composition root: what the application is made of, and what `python app.py` does."""
 
-import argparse
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from functools import partial
-from textwrap import indent
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from auth import devices, keys, tokens
 from background import activity, cleanup, condition
-from background.cleanup import Cleanup
 from context import Policy, Services
 from db.activity import Activity
 from db.clock import Clock
-from db.embedded import EmbeddedError
 from db.engine import Database
-from db.url import DatabaseUrlError
-from server import commands, run
-from server.database import DatabaseError
-from settings import SessionLimitAction, Settings, SettingsError, load
+from db.turns import Turns
+from server import cli, commands
+from settings import SessionLimitAction, Settings
 from web import health, pages
 from web.edge import Edge, Rescue, to_rescue
 from web.graphql import GraphQLEndpoint
+from web.other_origins import OtherOrigins
 from web.rest import SessionEndpoint, ValidateEndpoint
 
 CORS_MAX_AGE = 600  # seconds that a browser may remember a preflight
@@ -59,6 +53,7 @@ def create_app(settings: Settings) -> Starlette:
         lifespan=partial(lifespan, services, settings),
     )
     application.router.redirect_slashes = False  # an API path has one spelling
+    application.state.services = services
     return application
 
 
@@ -78,6 +73,7 @@ def make_services(settings: Settings) -> Services:
         profile=tokens.Profile(settings.JWT_ISSUER, settings.JWT_AUDIENCE, settings.JWT_CLIENT_ID),
         policy=make_policy(settings),
         activity=Activity(),
+        turns=Turns(),
     )
 
 
@@ -96,7 +92,6 @@ def make_policy(settings: Settings) -> Policy:
         reject_on_limit=settings.SESSION_ON_LIMIT is SessionLimitAction.REJECT,
         guests_per_minute=settings.GUEST_RATE_LIMIT,
         address_detail=settings.SESSION_ADDRESS.value,
-        address_retention=seconds(settings.SESSION_ADDRESS_RETENTION),
     )
 
 
@@ -107,7 +102,7 @@ def make_middleware(settings: Settings) -> list[Middleware]:
         *(proxies if settings.TRUSTED_PROXIES else ()),
         Middleware(Edge),
         Middleware(
-            CORSMiddleware,
+            OtherOrigins,
             allow_origins=settings.ALLOWED_ORIGINS,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
@@ -130,9 +125,7 @@ async def lifespan(
         asyncio.create_task(activity.keep_noting(services)),
     ]
     if settings.SESSION_CLEANUP_INTERVAL:
-        cleaner = Cleanup(
-            services.database, services.policy.retention, services.policy.address_retention
-        )
+        cleaner = commands.make_cleanup(settings, services.database)
         keep_clean = cleanup.keep_clean(cleaner, interval=settings.SESSION_CLEANUP_INTERVAL)
         work.append(asyncio.create_task(keep_clean))
     yield
@@ -144,38 +137,5 @@ async def lifespan(
     await services.database.close()
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """`python app.py [serve | migrate | cleanup [--apply]]`: exits 1 where a person must act."""
-    run.leave_in_order()
-    chosen = parser().parse_args(arguments)
-    try:
-        settings = load()
-        if chosen.verb == "migrate":
-            commands.migrate(settings)
-        elif chosen.verb == "cleanup":
-            commands.cleanup(settings, apply=chosen.apply)
-        else:
-            run.serve(settings, create_app, ends_with=getattr(chosen, "ends_with", None))
-    except (SettingsError, DatabaseUrlError) as error:
-        sys.exit(f"These settings cannot be used:\n{indent(str(error), '  ')}")
-    except (run.StartError, DatabaseError, EmbeddedError) as error:
-        sys.exit(f"{error}")
-
-
-def parser() -> argparse.ArgumentParser:
-    """What may stand behind `python app.py`."""
-    whole = argparse.ArgumentParser(
-        prog="python app.py",
-        description="bigtwo-sessions. Without a verb it serves. docs/settings.md has the settings.",
-    )
-    verbs = whole.add_subparsers(dest="verb", metavar="VERB")
-    serve = verbs.add_parser("serve", help="serve until Ctrl-C")
-    serve.add_argument("--ends-with", type=int, metavar="PID", help="end when this parent does")
-    verbs.add_parser("migrate", help="bring the database to this release's revision")
-    clean = verbs.add_parser("cleanup", help="show what a cleanup would purge")
-    clean.add_argument("--apply", action="store_true", help="purge it")
-    return whole
-
-
 if __name__ == "__main__":
-    main()
+    cli.main(create_app)

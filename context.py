@@ -5,8 +5,8 @@ It decides; how a refusal is rendered stands in web/refusals.py.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar
@@ -17,13 +17,15 @@ from graphql import DocumentNode
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth import tokens
-from auth.errors import BadRequest, Reason, Unauthenticated
+from auth.errors import BadRequest, Forbidden, Reason, Unauthenticated
 from auth.keys import KeyRing
 from auth.viewer import Viewer
 from db import sessions, users
 from db.activity import Activity, Key, Use
 from db.clock import Clock
 from db.engine import Database
+from db.events import Actor, By
+from db.turns import Turns
 
 T = TypeVar("T")
 
@@ -46,7 +48,6 @@ class Policy:
     reject_on_limit: bool  # or else the oldest makes room
     guests_per_minute: int  # of one network; 0: as many as come
     address_detail: str  # how much of an address is kept with a session: full, masked or off
-    address_retention: timedelta | None  # after the last use; none: as long as the session
 
     def idle_timeouts(self, *, is_guest: bool) -> tuple[timedelta | None, timedelta | None]:
         """A new session's idle timeout, and the one that its first use puts into its place."""
@@ -65,6 +66,7 @@ class Services:
     profile: tokens.Profile
     policy: Policy
     activity: Activity
+    turns: Turns
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,19 @@ class Context:
         now = asyncio.get_running_loop().time()
         object.__setattr__(self, "deadline", now + self.services.database.timeout)
 
-    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction of one's own: no two resolvers share a connection."""
-        return self.services.database.begin(deadline=self.deadline)
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction of one's own, no two resolvers share one; a user's wait for each other."""
+        async with AsyncExitStack() as stack:
+            if self.viewer:
+                turn = self.services.turns.take(self.viewer.user_id, deadline=self.deadline)
+                await stack.enter_async_context(turn)
+            transaction = self.services.database.begin(deadline=self.deadline)
+            yield await stack.enter_async_context(transaction)
+
+    def by(self, viewer: Viewer, actor: Actor = Actor.USER) -> By:
+        """The caller, for the history."""
+        return By(actor, viewer.user_id, viewer.session_id, self.origin.address)
 
     async def read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """A query function's answer."""
@@ -173,6 +185,13 @@ async def hold(db: AsyncConnection, viewer: Viewer, *others: UUID) -> Viewer:
     """
     await users.lock(db, viewer.user_id, *others)
     return judge(await sessions.find(db, viewer.user_id, viewer.session_id))
+
+
+def administrator(viewer: Viewer) -> Viewer:
+    """A caller who may do what administrators do. Raises Forbidden."""
+    if not viewer.user.is_administrator:
+        raise Forbidden
+    return viewer
 
 
 def signed_in(info: Info) -> Viewer:

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     SESSION_RETENTION: SecondsOrOff = 30 * 86400
     SESSION_ADDRESS: AddressDetail = AddressDetail.FULL
     SESSION_ADDRESS_RETENTION: SecondsOrOff = 30 * 86400  # 0 = as long as the session
+    SESSION_EVENT_RETENTION: Seconds = 90 * 86400
     SESSION_FRESH_FOR: SecondsOrOff = 15 * 60
     SESSION_CLEANUP_INTERVAL: SecondsOrOff = 300  # 0 = this server never cleans up by itself
     GUEST_RATE_LIMIT: int = Field(default=60, ge=0)  # per address and minute; 0 = off

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.pool import NullPool
 
 import settings
+from db import maintenance
 from db.engine import make_engine
 from db.models import Base
 from db.url import DatabaseUrlError
@@ -49,8 +50,19 @@ def newer_revisions(connection: Connection) -> set[str]:
     return current - {script.revision for script in scripts.walk_revisions()}
 
 
+def refuse_other_encodings(connection: Connection) -> None:
+    """Exits, with what to do, unless the database's text is Unicode."""
+    found = connection.execute(text("SHOW server_encoding")).scalar_one()
+    if found != maintenance.ENCODING:
+        sys.exit(
+            f"The database's encoding is {found}; only {maintenance.ENCODING} will do.\n"
+            f"  {maintenance.HOW_TO_CREATE}"
+        )
+
+
 def migrate(connection: Connection) -> None:
     """Runs what Alembic was asked for, in one transaction."""
+    refuse_other_encodings(connection)
     for setting, value in (
         ("lock_timeout", WAIT_FOR_RUNNER),
         ("statement_timeout", STATEMENT_TIMEOUT),

@@ -31,6 +31,14 @@ def link_code_hash(code: str) -> bytes | None:
     return digest("link code", read)
 
 
+def hash_of_own(code: str) -> bytes:
+    """The hash of a code that we have just made."""
+    made = link_code_hash(code)
+    if made is None:
+        raise RuntimeError("our own code is none")
+    return made
+
+
 def idempotency_key_hash(key: str) -> bytes | None:
     """The hash of a retry's key; None if it is none."""
     return digest("idempotency key", key) if IDEMPOTENCY_KEY.fullmatch(key) else None

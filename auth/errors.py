@@ -3,8 +3,11 @@
 Refused
 ├── BadRequest         400: the credential is malformed
 ├── Unauthenticated    401: the token says no, or there is none where one is needed
+├── BadUserInput       400: an argument is understood by nobody
+├── Forbidden          403: administrators only
 ├── CrossOrigin        403: a page that is not listed
 ├── RateLimited        429: too many of these from there
+├── TimedOut           503: the search took too long
 └── StoreUnavailable   503: nobody can say yes or no
 
 A class's docstring is the message that a client reads.
@@ -34,7 +37,7 @@ class Refused(Exception):
 
     code = "BAD_REQUEST"
     status = 400
-    hint: str | None = None
+    hint: str  # what to do about it: each has one
 
     @property
     def message(self) -> str:
@@ -44,8 +47,7 @@ class Refused(Exception):
     @property
     def extensions(self) -> dict[str, object]:
         """What a program reads; GraphQL puts it beside the message."""
-        told: dict[str, object] = {"code": self.code}
-        return told | ({"hint": self.hint} if self.hint else {})
+        return {"code": self.code, "hint": self.hint}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -120,6 +122,30 @@ MESSAGES = {
 }
 
 
+class BadUserInput(Refused):
+    """An argument does not say what it should."""
+
+    code = "BAD_USER_INPUT"
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self._message = message
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """Which argument, and what is wrong with it."""
+        return self._message
+
+
+class Forbidden(Refused):
+    """This is for administrators."""
+
+    code = "FORBIDDEN"
+    status = 403
+    hint = "An operator makes administrators: python app.py users promote"
+
+
 class CrossOrigin(Refused):
     """Pages of this origin may not ask for a session here."""
 
@@ -143,6 +169,19 @@ class RateLimited(Refused):
     def headers(self) -> dict[str, str]:
         """RFC 6585 4, RFC 9110 10.2.3, in whole seconds."""
         return {"Retry-After": str(max(1, ceil(self.wait)))}
+
+
+class TimedOut(Refused):
+    """This search looks at too many sessions."""
+
+    code = "TIMEOUT"
+    status = 503
+    hint = "Name a user (userId or username), which has an index, or search for less"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """It takes as long the next time, unless the database is less busy then."""
+        return {"Retry-After": "10"}
 
 
 class StoreUnavailable(Refused):

@@ -80,6 +80,18 @@ def verify(token: str, keys: KeyRing, profile: Profile) -> Claims:
         raise Unauthenticated(Reason.TOKEN_INVALID) from None
 
 
+def peek(token: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Header and claims of a token that nobody has verified; None where there are none.
+
+    For people who look at a token. Nothing may be decided by it.
+    """
+    try:
+        header, payload, _ = map(canonical_bytes, token.split("."))
+        return strict_object(header), strict_object(payload)
+    except (ValueError, TypeError):
+        return None
+
+
 def refuse_untimely(claims: Claims, *, now: float) -> None:
     """Raises Unauthenticated for a token before or after its time, in seconds since 1970."""
     if claims.not_before > now + LEEWAY:

@@ -13,13 +13,15 @@ from uuid import UUID
 import structlog
 from sqlalchemy.exc import IntegrityError
 
-from db import purge
+from db import events, purge
 from db.engine import Database, Unavailable
+from db.events import Actor, By, Kind
 
 BATCH = 500  # rows
 BUDGET = 5.0  # seconds of one run beside live traffic
 PAUSE = 0.05  # seconds between batches: room for everybody else
 FIRST = UUID(int=0)
+SYSTEM = By(Actor.SYSTEM)
 
 log = structlog.get_logger()
 
@@ -31,6 +33,7 @@ class Cleanup:
     database: Database
     retention: timedelta
     address_retention: timedelta | None  # none: an address is kept as long as its session
+    event_retention: timedelta
     sessions_purged: int = 0
     guests_deleted: int = 0
     addresses_wiped: int = 0
@@ -40,9 +43,37 @@ class Cleanup:
         """Purges in batches until nothing is left to do or the budget (seconds) is used up."""
         loop = asyncio.get_running_loop()
         end = loop.time() + budget if budget is not None else float("inf")
-        for step in (self.purge_batch, self.purge_spent, self.sweep_batch):
+        for step in (
+            self.note_batch,
+            self.purge_batch,
+            self.purge_spent,
+            self.purge_events,
+            self.sweep_batch,
+        ):
             while loop.time() < end and await step():  # noqa: ASYNC110 - not waiting: working
                 await asyncio.sleep(PAUSE if budget is not None else 0)
+
+    async def note_batch(self) -> bool:
+        """Notes one batch of sessions that reached their deadline; whether to go on."""
+        async with self.database.begin() as db:
+            if not await purge.take_lock(db):
+                return False
+            expired = await purge.note_expired(db, limit=BATCH)
+            await events.record(db, Kind.EXPIRED, expired, SYSTEM)
+        return len(expired) == BATCH
+
+    async def purge_events(self) -> bool:
+        """Purges one batch of old events, and of old events' addresses; whether to go on."""
+        async with self.database.begin() as db:
+            if not await purge.take_lock(db):
+                return False
+            gone = await events.delete_old(db, retention=self.event_retention, limit=BATCH)
+            wiped = 0
+            if self.address_retention is not None:
+                wiped = await events.wipe_addresses(
+                    db, retention=self.address_retention, limit=BATCH
+                )
+        return BATCH in {gone, wiped}
 
     async def purge_batch(self) -> bool:
         """Purges one batch of sessions, and their users if those were guests; whether to go on."""
@@ -63,21 +94,23 @@ class Cleanup:
     async def sweep_batch(self) -> bool:
         """Looks through the next users for what no index finds; whether to go on.
 
-        Sessions that ended long ago by idling, and addresses that were kept long enough. Then
-        guests who have nothing left: a row can vanish by another hand, a role can be taken away.
+        Sessions that ended by idling, and addresses that were kept long enough. Then guests who
+        have nothing left: a row can vanish by another hand, a role can be taken away.
         """
         async with self.database.begin() as db:
             if not await purge.take_lock(db):
                 return False
             ids = await purge.next_users(db, self.place, BATCH)
-            idled = await purge.delete_idled(db, ids, retention=self.retention)
+            idled = await purge.note_idled(db, ids)
+            await events.record(db, Kind.EXPIRED, idled, SYSTEM)
+            gone = await purge.delete_ended(db, ids, retention=self.retention)
             wiped = (
                 await purge.wipe_addresses(db, ids, retention=self.address_retention)
                 if self.address_retention is not None
                 else 0
             )
             guests = await purge.delete_abandoned(db, ids)
-        self.sessions_purged += idled
+        self.sessions_purged += gone
         self.addresses_wiped += wiped
         self.guests_deleted += guests
         self.place = ids[-1] if len(ids) == BATCH else FIRST

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from context import Services
+from db.engine import Unavailable
 from web import health
 
 INTERVAL = 30.0  # seconds between looks when all is well
@@ -28,6 +29,8 @@ async def look(services: Services) -> dict[str, str]:
     """What the checks find. A bug in one is a finding too: it must not end the watch."""
     try:
         return await health.check(services)
+    except Unavailable as error:
+        return {"database": f"cannot answer: {error}"}
     except Exception as error:  # noqa: BLE001 - said above
         return {"condition": f"unknown: {type(error).__name__}"}
 

@@ -101,6 +101,16 @@ def join(state: Path, bin_dir: Path | None = None) -> Embedded:
     return Embedded(home.folder, url, home.folder / "secret", state, lock)
 
 
+def secret_file(state: Path) -> Path | None:
+    """Where this clone's cluster keeps its secret; None where it has none yet. Starts nothing."""
+    folder = state.resolve() / "postgres"
+    if os.geteuid() == 0:
+        with suppress(OSError):
+            folder = SYSTEM / (state / "id").read_text()
+    file = folder / "secret"
+    return file if file.is_file() else None
+
+
 def remove(state: Path) -> None:
     """Delete this clone's data, stopping PostgreSQL if a killed server left it running.
 

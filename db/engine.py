@@ -5,7 +5,8 @@ mistakes a sick server for a refused client.
 
 Unavailable
 ├── ConnectionLost   the connection broke, or what it had prepared: another one may do at once
-└── NotPrimary       it leads to a standby
+├── NotPrimary       it leads to a standby
+└── NotMigrated      what a statement asks for is not there yet
 """
 
 import asyncio
@@ -37,11 +38,10 @@ WORTH_A_SECOND_TRY = frozenset(
         "40P01",  # deadlock
     }
 )
+UNDEFINED = frozenset({"42703", "42P01"})  # no such column, no such table
 UNAVAILABLE_STATES = WORTH_A_SECOND_TRY | {
     READ_ONLY,
     "42501",  # the role may not
-    "42703",  # no such column: not migrated
-    "42P01",  # no such table: not migrated
     "55P03",  # lock_timeout
 }
 RETRY_AFTER_LOSS = (0.02, 0.1)  # seconds, drawn at random: clients must not come back in step
@@ -53,6 +53,10 @@ class Unavailable(Exception):
 
 class ConnectionLost(Unavailable):
     """The connection broke, or what was prepared on it: on another one the same may succeed."""
+
+
+class NotMigrated(Unavailable):
+    """A table or a column is not there: `make migrate` has not been run."""
 
 
 class NotPrimary(Unavailable):
@@ -229,6 +233,8 @@ def unavailable(error: OSError | SQLAlchemyError) -> Unavailable | None:
     state = sqlstate(error) or ""
     if is_lost(error) or state in WORTH_A_SECOND_TRY:
         return ConnectionLost(describe(error))
+    if state in UNDEFINED:
+        return NotMigrated(describe(error))
     if state in UNAVAILABLE_STATES or state.startswith(UNAVAILABLE_CLASSES):
         return Unavailable(describe(error))
     return None

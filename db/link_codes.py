@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.sessions import LIVE
 
 # Can still be redeemed: unspent, in time, and the session that made it is live (`c` is the code,
-# `s` that session).
-OPEN = f"(c.redeemed_at IS NULL AND c.expires_at > now() AND {LIVE})"
+# `s` that session). An operator's has no session behind it.
+OPEN = f"(c.redeemed_at IS NULL AND c.expires_at > now() AND (c.session_id IS NULL OR {LIVE}))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class LinkCodeRow:
     """A code that is open, or that was spent."""
 
     user_id: UUID
-    authenticated_at: datetime | None  # of the session that made it; none when it is gone
+    authenticated_at: datetime | None  # of the session that made it; none: no session did
     redeemed_session_id: UUID | None  # the session that it made, once spent
     is_open: bool
 
@@ -29,7 +29,7 @@ async def count_open(db: AsyncConnection, user_id: UUID) -> int:
     found = await db.execute(
         text(f"""
             SELECT count(*) FROM link_codes c
-            JOIN user_sessions s ON s.user_id = c.user_id AND s.id = c.session_id
+            LEFT JOIN user_sessions s ON s.user_id = c.user_id AND s.id = c.session_id
             WHERE c.user_id = :user_id AND {OPEN}
         """),  # noqa: S608 - constants
         {"user_id": user_id},
@@ -39,9 +39,14 @@ async def count_open(db: AsyncConnection, user_id: UUID) -> int:
 
 
 async def create(
-    db: AsyncConnection, user_id: UUID, session_id: UUID, code_hash: bytes, *, lifetime: timedelta
+    db: AsyncConnection,
+    user_id: UUID,
+    session_id: UUID | None,
+    code_hash: bytes,
+    *,
+    lifetime: timedelta,
 ) -> datetime:
-    """A code of a session of the user; when it ends."""
+    """A code of a session of the user, or of an operator for the user; when it ends."""
     created = await db.execute(
         text("""
             INSERT INTO link_codes (code_hash, user_id, session_id, expires_at)
@@ -85,11 +90,19 @@ async def redeem(db: AsyncConnection, code_hash: bytes, session_id: UUID) -> boo
     spent = await db.execute(
         text(f"""
             UPDATE link_codes c SET redeemed_at = now(), redeemed_session_id = :session_id
-            FROM user_sessions s
-            WHERE c.code_hash = :code_hash
-              AND s.user_id = c.user_id AND s.id = c.session_id AND {OPEN}
+            FROM link_codes k LEFT JOIN user_sessions s
+                ON s.user_id = k.user_id AND s.id = k.session_id
+            WHERE c.code_hash = :code_hash AND k.code_hash = c.code_hash AND {OPEN}
             RETURNING c.code_hash
         """),  # noqa: S608 - constants
         {"code_hash": code_hash, "session_id": session_id},
     )
     return spent.one_or_none() is not None
+
+
+async def close(db: AsyncConnection, user_id: UUID) -> None:
+    """Makes the user's open codes useless, an operator's too."""
+    await db.execute(
+        text("DELETE FROM link_codes WHERE user_id = :user_id AND redeemed_at IS NULL"),
+        {"user_id": user_id},
+    )

@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.engine import sqlstate
 
 UNDEFINED_TABLE = "42P01"
+ENCODING = "UTF8"  # another holds less than a client may send, or does not know what it holds
+HOW_TO_CREATE = "createdb --encoding=UTF8 --template=template0 bigtwo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +20,15 @@ class Condition:
 
     now: datetime
     is_standby: bool
+    encoding: str
 
 
 async def condition(db: AsyncConnection) -> Condition:
-    """The database's clock, and whether it is a standby."""
-    row = (await db.execute(text("SELECT clock_timestamp(), pg_is_in_recovery()"))).one()
-    return Condition(*row)
+    """The database's clock, whether it is a standby, and how it writes text."""
+    found = await db.execute(
+        text("SELECT clock_timestamp(), pg_is_in_recovery(), current_setting('server_encoding')")
+    )
+    return Condition(*found.one())
 
 
 async def revision(db: AsyncConnection) -> str | None:

@@ -94,7 +94,12 @@ class UserSession(Base):
         CheckConstraint(f"revoked_reason IN {REVOKED_REASONS}", name="revoked_reason"),
         CheckConstraint("(revoked_at IS NULL) = (revoked_reason IS NULL)", name="revoked"),
         Index(None, "id"),
-        Index(None, "expires_at"),
+        Index(
+            None,
+            "expires_at",
+            postgresql_where=text("revoked_at IS NULL AND expired_at IS NULL"),
+        ),
+        Index(None, "expired_at", postgresql_where=text("expired_at IS NOT NULL")),
         Index(None, "revoked_at", postgresql_where=text("revoked_at IS NOT NULL")),
         # Room on each page, so that updates of last_active_at stay HOT; it is in no index either.
         {"postgresql_with": {"fillfactor": "90"}},
@@ -111,6 +116,7 @@ class UserSession(Base):
     idle_timeout_once_used: Mapped[timedelta | None]  # a guest's, from its first use on
     activity_resolution: Mapped[timedelta]
     last_active_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expired_at: Mapped[datetime | None]  # when a clock ended it, as the cleanup noted later
     revoked_at: Mapped[datetime | None]
     revoked_reason: Mapped[str | None]
     revoked_by: Mapped[UUID | None]  # the session that did it
@@ -119,6 +125,34 @@ class UserSession(Base):
     client_os: Mapped[str | None]
     device_type: Mapped[str | None]
     ip_address: Mapped[IPv4Address | IPv6Address | None]
+
+
+class SessionEvent(Base):
+    """What became of a session, by whom, written with it and never changed; purged by its age.
+
+    It outlives its session and its user, so it refers to neither. BRIN is enough to find what is
+    old, because rows come in the order of time.
+    """
+
+    __tablename__ = "session_events"
+    __table_args__ = (
+        CheckConstraint(
+            "kind IN ('CREATED', 'RENAMED', 'REFRESHED', 'REVOKED', 'EXPIRED')", name="kind"
+        ),
+        CheckConstraint("actor IN ('USER', 'ADMIN', 'OPERATOR', 'SYSTEM')", name="actor"),
+        Index(None, "at", postgresql_using="brin"),
+    )
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    session_id: Mapped[UUID]
+    kind: Mapped[str]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    actor: Mapped[str]
+    actor_user_id: Mapped[UUID | None]
+    actor_session_id: Mapped[UUID | None]
+    reason: Mapped[str | None]
+    ip_address: Mapped[IPv4Address | IPv6Address | None]  # the actor's
 
 
 class LinkCode(Base):
@@ -133,7 +167,8 @@ class LinkCode(Base):
 
     code_hash: Mapped[bytes] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
-    session_id: Mapped[UUID]  # the session that made it, which must be live when it is redeemed
+    # The session that made it, which must be live when it is redeemed; none: an operator did.
+    session_id: Mapped[UUID | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime]
     redeemed_at: Mapped[datetime | None]

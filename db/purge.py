@@ -8,21 +8,21 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.idempotency_keys import LIFETIME
-from db.sessions import IDLE_ENDS_AT
+from db.sessions import COLUMNS, ENDED_AT, LIVE, SessionRow, to_sessions
 
 LOCK = 0x62_69_67_32  # "big2": any constant that no other program uses here
 
-# Ended longer ago than the retention, by its deadline or by a revocation. Each arm has its index;
-# of a session that was never revoked the second arm is NULL.
-PURGEABLE = """
-    (s.expires_at < now() - CAST(:retention AS interval)
-     OR s.revoked_at < now() - CAST(:retention AS interval))
+# A clock has ended it, and nobody has noted that yet.
+UNNOTED = f"(s.revoked_at IS NULL AND s.expired_at IS NULL AND NOT {LIVE})"
+
+# Ended longer ago than the retention. Each arm has its index; a row that somebody brought back to
+# life by hand is not among them.
+PURGEABLE = f"""
+    ((s.expired_at < now() - CAST(:retention AS interval)
+      OR s.revoked_at < now() - CAST(:retention AS interval)) AND NOT {LIVE})
 """
 
 A_RETRY = f"interval '{LIFETIME.total_seconds()} s'"
-
-# By idling: in no index, so only the sweep finds these. Most guests never come back.
-IDLED = f"({IDLE_ENDS_AT} < now() - CAST(:retention AS interval))"
 
 # A guest whom no code can bring back. Whoever has a role stays, whatever became of the sessions.
 FORGOTTEN = """
@@ -53,6 +53,22 @@ async def take_lock(db: AsyncConnection) -> bool:
     return bool(taken.scalar_one())
 
 
+async def note_expired(db: AsyncConnection, *, limit: int) -> list[SessionRow]:
+    """Notes when at most so many sessions reached their deadline; those of which nobody had."""
+    due = f"({UNNOTED} AND s.expires_at <= now())"
+    noted = await db.execute(
+        text(f"""
+            UPDATE user_sessions s SET expired_at = {ENDED_AT}
+            WHERE (s.user_id, s.id) IN (
+                SELECT s.user_id, s.id FROM user_sessions s WHERE {due} LIMIT :limit
+            ) AND {due}
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
+        {"limit": limit},
+    )
+    return to_sessions(noted)
+
+
 async def delete_sessions(db: AsyncConnection, *, retention: timedelta, limit: int) -> list[UUID]:
     """Deletes at most `limit` sessions that ended long ago; their owners' ids, one per session.
 
@@ -81,11 +97,24 @@ async def next_users(db: AsyncConnection, after: UUID, limit: int) -> list[UUID]
     return list(ids.scalars())
 
 
-async def delete_idled(db: AsyncConnection, owners: Sequence[UUID], *, retention: timedelta) -> int:
-    """Deletes those of the users' sessions that ended long ago by idling; how many."""
+async def note_idled(db: AsyncConnection, owners: Sequence[UUID]) -> list[SessionRow]:
+    """Notes when the users' sessions were ended by a clock; those of which nobody had."""
+    noted = await db.execute(
+        text(f"""
+            UPDATE user_sessions s SET expired_at = {ENDED_AT}
+            WHERE s.user_id = ANY(:owners) AND {UNNOTED}
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
+        {"owners": list(owners)},
+    )
+    return to_sessions(noted)
+
+
+async def delete_ended(db: AsyncConnection, owners: Sequence[UUID], *, retention: timedelta) -> int:
+    """Deletes those of the users' sessions that ended long ago; how many."""
     deleted = await db.execute(
         text(f"""
-            DELETE FROM user_sessions s WHERE s.user_id = ANY(:owners) AND {IDLED}
+            DELETE FROM user_sessions s WHERE s.user_id = ANY(:owners) AND {PURGEABLE}
             RETURNING s.id
         """),  # noqa: S608 - constants
         {"owners": list(owners), "retention": retention},
@@ -149,7 +178,7 @@ async def count(db: AsyncConnection, *, retention: timedelta) -> tuple[int, int]
 
     Those guests are counted who have nothing left that brings them back but what it deletes.
     """
-    going = f"({PURGEABLE} IS TRUE OR {IDLED} IS TRUE)"
+    going = f"({ENDED_AT} < now() - CAST(:retention AS interval) AND NOT {LIVE})"
     found = await db.execute(
         text(f"""
             SELECT (SELECT count(*) FROM user_sessions s WHERE {going}),

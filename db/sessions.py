@@ -12,6 +12,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import NotPrimary
+from db.users import COLUMNS as USER_COLUMNS
 from db.users import UserRow
 
 # When idling ends a session, if nothing more happens; none where idling ends nothing. Activity is
@@ -22,6 +23,9 @@ IDLE_ENDS_AT = "s.last_active_at + s.idle_timeout + s.activity_resolution"
 # The only definition of a live session. `s` is the session's row, the clock is the database's.
 LIVE = f"""(s.revoked_at IS NULL AND s.expires_at > now()
     AND (s.idle_timeout IS NULL OR {IDLE_ENDS_AT} > now()))"""
+
+# When a session that is not live has ended; `least` passes over what is NULL.
+ENDED_AT = f"coalesce(s.revoked_at, least(s.expires_at, {IDLE_ENDS_AT}))"
 
 # What a session's row is read as, in the order of SessionRow's fields.
 COLUMNS = f"""
@@ -44,7 +48,9 @@ class RevokedReason(StrEnum):
 
     SIGNED_OUT = "SIGNED_OUT"
     REVOKED_BY_USER = "REVOKED_BY_USER"
+    REVOKED_BY_ADMIN = "REVOKED_BY_ADMIN"
     SESSION_LIMIT = "SESSION_LIMIT"
+    USER_DISABLED = "USER_DISABLED"
     SUPERSEDED = "SUPERSEDED"
 
 
@@ -104,7 +110,7 @@ async def find(db: AsyncConnection, user_id: UUID, session_id: UUID) -> OwnedSes
     found = await db.execute(
         text(f"""
             SELECT {COLUMNS},
-                   u.id, u.username, u.is_guest, u.created_at, u.disabled_at,
+                   {USER_COLUMNS},
                    s.idle_timeout_once_used IS NOT NULL
                        OR s.last_active_at + s.activity_resolution <= now() + :ahead,
                    pg_is_in_recovery()
@@ -139,6 +145,19 @@ async def live(db: AsyncConnection, user_id: UUID, *, first: UUID) -> list[Sessi
             ORDER BY s.id = :first DESC, s.last_active_at DESC, s.id DESC
         """),  # noqa: S608 - constants
         {"user_id": user_id, "first": first},
+    )
+    return to_sessions(rows)
+
+
+async def ended(db: AsyncConnection, user_id: UUID, *, limit: int) -> list[SessionRow]:
+    """The user's sessions that have ended and are still kept, those that ended last first."""
+    rows = await db.execute(
+        text(f"""
+            SELECT {COLUMNS} FROM user_sessions s
+            WHERE s.user_id = :user_id AND NOT {LIVE}
+            ORDER BY {ENDED_AT} DESC, s.id DESC LIMIT :limit
+        """),  # noqa: S608 - constants
+        {"user_id": user_id, "limit": limit},
     )
     return to_sessions(rows)
 
@@ -242,24 +261,33 @@ async def revoke_others(db: AsyncConnection, user_id: UUID, keep: UUID) -> list[
     return newest_first(to_sessions(ended))
 
 
-async def revoke_all(db: AsyncConnection, user_id: UUID, own: UUID) -> list[SessionRow]:
-    """Ends all live sessions of the user, by its session `own`, which signs out with them.
+async def revoke_all(
+    db: AsyncConnection,
+    user_id: UUID,
+    *,
+    reason: RevokedReason,
+    by: UUID | None,
+    own: UUID | None = None,
+) -> list[SessionRow]:
+    """Ends all live sessions of the user; one's `own` among them has signed out.
 
     Those that ended, newest first. The user's row must be locked, by a statement before this one.
     """
     ended = await db.execute(
         text(f"""
             UPDATE user_sessions s
-            SET revoked_at = now(), revoked_by = :own,
-                revoked_reason = CASE WHEN s.id = :own THEN :own_reason ELSE :reason END
+            SET revoked_at = now(), revoked_by = CAST(:by AS uuid),
+                revoked_reason = CASE WHEN s.id = CAST(:own AS uuid) THEN :own_reason
+                                      ELSE :reason END
             WHERE s.user_id = :user_id AND {LIVE}
             RETURNING {COLUMNS}
         """),  # noqa: S608 - constants
         {
             "user_id": user_id,
+            "by": by,
             "own": own,
             "own_reason": RevokedReason.SIGNED_OUT.value,
-            "reason": RevokedReason.REVOKED_BY_USER.value,
+            "reason": reason.value,
         },
     )
     return newest_first(to_sessions(ended))

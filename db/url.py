@@ -15,6 +15,7 @@ import asyncpg
 
 SCHEMES = frozenset({"postgres", "postgresql", "postgresql+asyncpg"})
 NAME = re.compile(r"[\w.-]+")
+MAX_PORT = 65535
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(%\w+)?\]|[^\[\]:]*)(:\d*)?")
 
 # libpq's parameters that asyncpg reads from the URL by itself.
@@ -128,8 +129,19 @@ def has_misplaced(parts: SplitResult, query: dict[str, str]) -> bool:
         or bool(parts.fragment)
         or ("@" in parts.query and not user)
         or not all(NAME.fullmatch(name) for name in query)
-        or not all(HOST.fullmatch(host) for host in hosts.split(","))
+        or not all(is_host(host) for host in hosts.split(","))
     )
+
+
+def is_host(text: str) -> bool:
+    """Whether a text is a host with a port that there can be, or without one."""
+    match = HOST.fullmatch(text)
+    return match is not None and is_port((match[3] or "").removeprefix(":") or "5432")
+
+
+def is_port(text: str) -> bool:
+    """Whether a text is the number of a port."""
+    return text.isdecimal() and 1 <= int(text) <= MAX_PORT
 
 
 def misplaced() -> DatabaseUrlError:
@@ -148,7 +160,7 @@ def each_host(parts: SplitResult, query: dict[str, str]) -> list[str]:
     names, ports = query["host"].split(","), query.get("port", "5432").split(",")
     if len(ports) == 1:
         ports *= len(names)
-    if len(ports) != len(names) or not all(port.isdecimal() for port in ports):
+    if len(ports) != len(names) or not all(map(is_port, ports)):
         raise DatabaseUrlError("DATABASE_URL: port must be one number, or one for each host")
     return [
         dsn(parts, parts.netloc, query | {"host": name, "port": port})
@@ -176,6 +188,8 @@ def without_password(url: str) -> str:
     Raises DatabaseUrlError.
     """
     parts, query = parse(url)
-    where = parts.netloc.rpartition("@")[2] or query.get("host", "")
-    database = parts.path.strip("/") or query.get("dbname") or query.get("database", "")
-    return f"postgresql://{where}/{unquote(database)}"
+    database = unquote(parts.path.strip("/")) or query.get("dbname") or query.get("database", "")
+    if hosts := unquote(parts.netloc.rpartition("@")[2]):
+        return f"postgresql://{hosts}/{database}"
+    port = f", port {query['port']}" if query.get("port") else ""
+    return f"{database} at {query.get('host') or 'the default host'}{port}"

@@ -8,6 +8,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+# What a user's row is read as, in the order of UserRow's fields.
+COLUMNS = "u.id, u.username, u.is_guest, u.created_at, u.disabled_at, u.role"
+
 
 @dataclass(frozen=True, slots=True)
 class UserRow:
@@ -18,6 +21,12 @@ class UserRow:
     is_guest: bool
     created_at: datetime
     disabled_at: datetime | None
+    role: str | None
+
+    @property
+    def is_administrator(self) -> bool:
+        """Whether an operator gave them that role."""
+        return self.role == "ADMIN"
 
 
 async def claim_name(db: AsyncConnection, user_id: UUID, candidates: Sequence[str]) -> str | None:
@@ -44,10 +53,10 @@ async def claim_name(db: AsyncConnection, user_id: UUID, candidates: Sequence[st
 async def create_guest(db: AsyncConnection, user_id: UUID, username: str) -> UserRow:
     """A user of whom nothing is known but the name that was claimed for them."""
     created = await db.execute(
-        text("""
-            INSERT INTO users (id, username, is_guest) VALUES (:id, :username, true)
-            RETURNING id, username, is_guest, created_at, disabled_at
-        """),
+        text(f"""
+            INSERT INTO users AS u (id, username, is_guest) VALUES (:id, :username, true)
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
         {"id": user_id, "username": username},
     )
     return UserRow(*created.one())
@@ -68,8 +77,81 @@ async def lock(db: AsyncConnection, *user_ids: UUID) -> None:
 async def find(db: AsyncConnection, user_id: UUID) -> UserRow | None:
     """A user; None when there is none."""
     found = await db.execute(
-        text("SELECT id, username, is_guest, created_at, disabled_at FROM users WHERE id = :id"),
+        text(f"SELECT {COLUMNS} FROM users u WHERE u.id = :id"),  # noqa: S608 - constants
         {"id": user_id},
     )
     row = found.one_or_none()
     return UserRow(*row) if row else None
+
+
+async def find_many(db: AsyncConnection, user_ids: Sequence[UUID]) -> list[UserRow]:
+    """Those of the users that there are."""
+    found = await db.execute(
+        text(f"SELECT {COLUMNS} FROM users u WHERE u.id = ANY(:ids)"),  # noqa: S608 - constants
+        {"ids": list(user_ids)},
+    )
+    return [UserRow(*row) for row in found]
+
+
+async def find_by_name(db: AsyncConnection, username: str) -> UserRow | None:
+    """The user of a name, in whatever case; None when there is none."""
+    found = await db.execute(
+        text(f"""
+            SELECT {COLUMNS} FROM usernames n JOIN users u ON u.id = n.user_id
+            WHERE n.username_key = lower(:username)
+        """),  # noqa: S608 - constants
+        {"username": username},
+    )
+    row = found.one_or_none()
+    return UserRow(*row) if row else None
+
+
+async def page(
+    db: AsyncConnection, *, after: UUID | None, limit: int, administrators: bool
+) -> list[UserRow]:
+    """Users, those made last first, from one of them on; all, or the administrators."""
+    rows = await db.execute(
+        text(f"""
+            SELECT {COLUMNS} FROM users u
+            WHERE (CAST(:after AS uuid) IS NULL OR u.id < :after)
+              AND (u.role = 'ADMIN' OR NOT :administrators)
+            ORDER BY u.id DESC LIMIT :limit
+        """),  # noqa: S608 - constants
+        {"after": after, "limit": limit, "administrators": administrators},
+    )
+    return [UserRow(*row) for row in rows]
+
+
+async def set_role(db: AsyncConnection, user_id: UUID, role: str | None) -> bool:
+    """Gives a user a role, or none; whether that changed anything."""
+    changed = await db.execute(
+        text("""
+            UPDATE users SET role = CAST(:role AS text)
+            WHERE id = :id AND role IS DISTINCT FROM CAST(:role AS text) RETURNING id
+        """),
+        {"id": user_id, "role": role},
+    )
+    return changed.one_or_none() is not None
+
+
+async def set_disabled(db: AsyncConnection, user_id: UUID, *, disabled: bool) -> bool:
+    """Disables or enables a user; whether that changed anything."""
+    changed = await db.execute(
+        text("""
+            UPDATE users SET disabled_at = CASE WHEN :disabled THEN now() END
+            WHERE id = :id AND (disabled_at IS NOT NULL) <> :disabled RETURNING id
+        """),
+        {"id": user_id, "disabled": disabled},
+    )
+    return changed.one_or_none() is not None
+
+
+async def lock_free(db: AsyncConnection, user_ids: Sequence[UUID]) -> set[UUID]:
+    """Holds the rows of those users whom nobody else holds; which."""
+    locked = await db.execute(
+        text("""
+            SELECT id FROM users WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+        """),
+        {"ids": list(user_ids)},
+    )
+    return set(locked.scalars())

@@ -12,7 +12,8 @@ from auth import codes, credentials, devices, names, tokens
 from auth.credentials import Proof
 from auth.errors import RateLimited
 from context import Context, Info, hold, signed_in
-from db import guest_counts, idempotency_keys, link_codes, sessions, users
+from db import events, guest_counts, idempotency_keys, link_codes, sessions, users
+from db.events import Actor, By, Kind
 from db.idempotency_keys import IdempotencyRow
 from db.sessions import NewSession, RevokedReason, SessionRow
 from db.users import UserRow
@@ -80,6 +81,7 @@ async def refresh_session(info: Info) -> CreateSessionPayload:
     viewer = signed_in(info)
     async with info.context.begin() as db:
         now = await hold(db, viewer)
+        await events.record(db, Kind.REFRESHED, [now.session], info.context.by(viewer))
     log.info("session_refreshed", user=str(viewer.user_id), session=str(viewer.session_id))
     return begun(SignedIn(mint(info.context, now.session), now.session, now.user))
 
@@ -127,11 +129,12 @@ async def begin(context: Context, wanted: Beginning) -> SignedIn:
     async with context.begin() as db:
         proof = await prove(db, wanted)
         user_id = proof.user_id if proof else uuid6.uuid7()
-        done = await take_key(db, wanted, proof, IdempotencyRow(b"", user_id, session_id))
+        this = IdempotencyRow(fingerprint(wanted, proof), user_id, session_id)
+        done = await take_key(db, wanted, this)
         if proof and not proof.is_good_for(done.session_id if done else None):
             raise invalid_credentials()
         if done:
-            return await repeat(db, context, done)
+            return await repeat(db, context, done, this)
         if proof:
             user, ended = await come_back(db, context, proof, session_id)
         else:
@@ -144,6 +147,9 @@ async def begin(context: Context, wanted: Beginning) -> SignedIn:
             new_session(context, user, session_id, label),
             authenticated_at=proof.authenticated_at if proof else None,
         )
+        by = By(Actor.USER, user.id, session.id, context.origin.address)
+        await events.record(db, Kind.CREATED, [session], by)
+        await events.record(db, Kind.REVOKED, ended, by)
     log.info("session_created", user=str(user.id), session=str(session.id))
     tell(ended, by=session.id)
     return SignedIn(mint(context, session), session, user)
@@ -170,21 +176,24 @@ def invalid_credentials() -> Declined:
     )
 
 
-async def take_key(
-    db: AsyncConnection, wanted: Beginning, proof: Proof | None, new: IdempotencyRow
-) -> IdempotencyRow | None:
-    """What was done under the request's key already. Raises Declined for another request's key.
-
-    What a retry has in common with the first request: the method, the user and the label.
-    """
-    if wanted.key_hash is None:
-        return None
+def fingerprint(wanted: Beginning, proof: Proof | None) -> bytes:
+    """What a retry has in common with the first request: the method, the user and the label."""
     method, user = ("linkCode", str(proof.user_id)) if proof else ("guest", None)
-    request_hash = codes.digest(method, user, wanted.label)
-    done = await idempotency_keys.take(
-        db, wanted.key_hash, IdempotencyRow(request_hash, new.user_id, new.session_id)
-    )
-    if done and done.request_hash != request_hash:
+    return codes.digest(method, user, wanted.label)
+
+
+async def take_key(
+    db: AsyncConnection, wanted: Beginning, this: IdempotencyRow
+) -> IdempotencyRow | None:
+    """What was done under the request's key already; else the key is this request's now."""
+    return await idempotency_keys.take(db, wanted.key_hash, this) if wanted.key_hash else None
+
+
+async def repeat(
+    db: AsyncConnection, context: Context, done: IdempotencyRow, this: IdempotencyRow
+) -> SignedIn:
+    """The session that the first request made, with a fresh token. Raises Declined."""
+    if done.request_hash != this.request_hash:
         raise Declined(
             UserError(
                 code=UserErrorCode.IDEMPOTENCY_CONFLICT,
@@ -192,11 +201,6 @@ async def take_key(
                 path=["input", "idempotencyKey"],
             )
         )
-    return done
-
-
-async def repeat(db: AsyncConnection, context: Context, done: IdempotencyRow) -> SignedIn:
-    """The session that the first request made, with a fresh token. Raises Declined."""
     if context.viewer:
         await hold(db, context.viewer)
     found = await sessions.find(db, done.user_id, done.session_id)

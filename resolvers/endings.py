@@ -9,7 +9,8 @@ import structlog
 from auth.errors import Unauthenticated
 from auth.viewer import Viewer
 from context import Context, Info, hold, signed_in
-from db import sessions
+from db import events, link_codes, sessions
+from db.events import Kind
 from db.sessions import RevokedReason, SessionRow
 from resolvers.optional import is_given
 from resolvers.sessions import parse_id, to_session
@@ -55,6 +56,7 @@ async def end(
         ended = await sessions.revoke(
             db, viewer.user_id, target, reason=reason, by=viewer.session_id
         )
+        await events.record(db, Kind.REVOKED, [ended] if ended else [], context.by(viewer))
         known = ended or await sessions.confirm_ended(db, viewer.user_id, target)
     if ended:
         tell([ended], by=viewer.session_id)
@@ -70,15 +72,24 @@ async def revoke_other_sessions(info: Info) -> RevokeSessionsPayload:
     async with info.context.begin() as db:
         await hold(db, viewer)
         ended = await sessions.revoke_others(db, viewer.user_id, keep=viewer.session_id)
+        await events.record(db, Kind.REVOKED, ended, info.context.by(viewer))
     return told(ended, viewer)
 
 
 async def revoke_all_sessions(info: Info) -> RevokeSessionsPayload:
-    """Ends the caller's sessions, the one that asks for it too."""
+    """Ends the caller's sessions, the one that asks for it too, and every open code."""
     viewer = signed_in(info)
     async with info.context.begin() as db:
         await hold(db, viewer)
-        ended = await sessions.revoke_all(db, viewer.user_id, own=viewer.session_id)
+        ended = await sessions.revoke_all(
+            db,
+            viewer.user_id,
+            reason=RevokedReason.REVOKED_BY_USER,
+            by=viewer.session_id,
+            own=viewer.session_id,
+        )
+        await link_codes.close(db, viewer.user_id)
+        await events.record(db, Kind.REVOKED, ended, info.context.by(viewer))
     return told(ended, viewer)
 
 

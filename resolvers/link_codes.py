@@ -15,15 +15,12 @@ async def create_link_code(info: Info) -> CreateLinkCodePayload:
     """A code with which another device signs in as the caller, once, soon."""
     viewer = signed_in(info)
     code = codes.new_link_code()
-    code_hash = codes.link_code_hash(code)
-    if code_hash is None:
-        raise RuntimeError("our own code is none")
     async with info.context.begin() as db:
         await hold(db, viewer)
         if await link_codes.count_open(db, viewer.user_id) >= MAX_OPEN:
             return CreateLinkCodePayload(code=None, expires_at=None, user_errors=[too_many()])
         expires_at = await link_codes.create(
-            db, viewer.user_id, viewer.session_id, code_hash, lifetime=LIFETIME
+            db, viewer.user_id, viewer.session_id, codes.hash_of_own(code), lifetime=LIFETIME
         )
     return CreateLinkCodePayload(code=code, expires_at=expires_at, user_errors=[])
 

@@ -7,7 +7,8 @@ import strawberry
 
 from auth import names
 from context import Info, hold, signed_in
-from db import sessions
+from db import events, sessions
+from db.events import Kind
 from db.sessions import SessionRow
 from db.users import UserRow
 from resolvers.users import to_user
@@ -23,6 +24,8 @@ from schema.types import (
     UserErrorCode,
 )
 
+MAX_ENDED = 100  # of the ended sessions that a list may have behind the live ones
+
 
 def current_session(info: Info) -> Session | None:
     """The caller's own session, as the door read it."""
@@ -30,12 +33,19 @@ def current_session(info: Info) -> Session | None:
     return to_session(caller.session, caller.user, is_current=True) if caller else None
 
 
-async def my_sessions(info: Info) -> list[Session]:
-    """The caller's live sessions: the current one first, then the most recently active."""
+async def my_sessions(info: Info, *, include_ended: bool = False) -> list[Session]:
+    """The caller's live sessions: the current one first, then the most recently active.
+
+    With include_ended those that ended last follow.
+    """
     viewer = signed_in(info)
     rows = await info.context.read(
         lambda db: sessions.live(db, viewer.user_id, first=viewer.session_id)
     )
+    if include_ended:
+        rows += await info.context.read(
+            lambda db: sessions.ended(db, viewer.user_id, limit=MAX_ENDED)
+        )
     return [to_session(row, viewer.user, is_current=row.id == viewer.session_id) for row in rows]
 
 
@@ -70,6 +80,7 @@ async def rename_session(
     async with info.context.begin() as db:
         await hold(db, viewer)
         row = await sessions.rename(db, viewer.user_id, target, cleaned) if target else None
+        await events.record(db, Kind.RENAMED, [row] if row else [], info.context.by(viewer))
     if row is None:
         return RenameSessionPayload(
             session=None,

@@ -2,7 +2,8 @@
 
 import strawberry
 
-from resolvers import beginnings, endings, link_codes, sessions, users
+from resolvers import administration, beginnings, endings, link_codes, users
+from resolvers import sessions as own_sessions
 from schema.types import (
     CreateLinkCodePayload,
     CreateSessionPayload,
@@ -10,7 +11,9 @@ from schema.types import (
     RevokeSessionPayload,
     RevokeSessionsPayload,
     Session,
+    SessionConnection,
     SessionPolicy,
+    SetUserDisabledPayload,
     User,
 )
 
@@ -25,18 +28,26 @@ class Query:
         resolver=users.viewer, description="The caller's user; null when no credential was sent."
     )
     current_session: Session | None = strawberry.field(
-        resolver=sessions.current_session,
+        resolver=own_sessions.current_session,
         description="The caller's own session; null when no credential was sent.",
     )
     my_sessions: list[Session] = strawberry.field(
-        resolver=sessions.my_sessions,
+        resolver=own_sessions.my_sessions,
         description=(
             "The caller's live sessions, all of them: the current one first,"
-            " then the most recently active."
+            " then the most recently active. With includeEnded at most 100 ended ones more,"
+            " those that ended last first."
         ),
     )
     session_policy: SessionPolicy = strawberry.field(
-        resolver=sessions.session_policy, description="What sessions are given."
+        resolver=own_sessions.session_policy, description="What sessions are given."
+    )
+    sessions: SessionConnection = strawberry.field(
+        resolver=administration.sessions,
+        description=(
+            "Administrators only. Everybody's sessions, newest first, at most 200 a page:"
+            " send the endCursor as after for the next one."
+        ),
     )
 
 
@@ -68,7 +79,7 @@ class Mutation:
         description="Ends all of the caller's sessions, the one that asks for it too.",
     )
     rename_session: RenameSessionPayload = strawberry.mutation(
-        resolver=sessions.rename_session,
+        resolver=own_sessions.rename_session,
         description="Calls one of the caller's live sessions something else.",
     )
     refresh_session: CreateSessionPayload = strawberry.mutation(
@@ -84,4 +95,16 @@ class Mutation:
             "A code with which another device signs in as the caller, once, within five minutes,"
             " as long as the session that made it lives."
         ),
+    )
+    revoke_sessions: RevokeSessionsPayload = strawberry.mutation(
+        resolver=administration.revoke_sessions,
+        description=(
+            "Administrators only. Live sessions only, never the caller's own; an empty filter is"
+            " BAD_USER_INPUT. Works in batches within the request's time limit and answers what it"
+            " ended: repeat until revokedCount is 0. dryRun counts and samples, changes nothing."
+        ),
+    )
+    set_user_disabled: SetUserDisabledPayload = strawberry.mutation(
+        resolver=administration.set_user_disabled,
+        description="Administrators only. Disabling ends all sessions of the user.",
     )

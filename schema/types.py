@@ -23,8 +23,14 @@ class SessionRevokedReason(Enum):
     REVOKED_BY_USER = strawberry.enum_value(
         "REVOKED_BY_USER", description="By another session of the same user."
     )
+    REVOKED_BY_ADMIN = strawberry.enum_value(
+        "REVOKED_BY_ADMIN", description="By an administrator or an operator."
+    )
     SESSION_LIMIT = strawberry.enum_value(
         "SESSION_LIMIT", description="It was the oldest, and its user had too many."
+    )
+    USER_DISABLED = strawberry.enum_value(
+        "USER_DISABLED", description="With all others, when the user was disabled."
     )
     SUPERSEDED = strawberry.enum_value(
         "SUPERSEDED", description="Its device signed in anew, and has another session now."
@@ -242,3 +248,82 @@ class CreateLinkCodePayload:
     )
     expires_at: datetime | None
     user_errors: list[UserError]
+
+
+@strawberry.input(
+    description=(
+        "Which sessions: all that is set must hold. userId and username have an index, and so has"
+        " the list itself, newest first. What else must be looked for among very many sessions may"
+        " end as TIMEOUT; it is said then, and nothing was changed."
+    )
+)
+class SessionFilter:
+    """One predicate for listing and for ending."""
+
+    user_id: strawberry.ID | None = strawberry.UNSET
+    username: str | None = strawberry.field(
+        default=strawberry.UNSET, description="The whole name, in any case."
+    )
+    is_guest: bool | None = strawberry.UNSET
+    status: SessionStatus | None = strawberry.UNSET
+    label: str | None = strawberry.field(
+        default=strawberry.UNSET, description="A part of it, in any case."
+    )
+    ip_range: str | None = strawberry.field(
+        default=strawberry.UNSET, description="An address or a network: 203.0.113.0/24."
+    )
+    created_after: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="Inclusive."
+    )
+    created_before: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="Exclusive."
+    )
+    last_active_after: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="Inclusive."
+    )
+    last_active_before: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="Exclusive."
+    )
+
+
+@strawberry.type(description="Where a page of a list stands.")
+class PageInfo:
+    """As Relay's specification of connections has it."""
+
+    has_next_page: bool
+    has_previous_page: bool
+    start_cursor: str | None
+    end_cursor: str | None
+
+
+@strawberry.type(description="A session in a list, and its place there.")
+class SessionEdge:
+    """As Relay's specification of connections has it."""
+
+    cursor: str
+    node: Session
+
+
+@strawberry.type(description="A page of sessions.")
+class SessionConnection:
+    """As Relay's specification of connections has it."""
+
+    edges: list[SessionEdge]
+    page_info: PageInfo
+
+
+@strawberry.enum(description="What became of a user who was to be disabled or enabled.")
+class SetUserDisabledStatus(Enum):
+    """Outcomes of setUserDisabled."""
+
+    CHANGED = strawberry.enum_value("CHANGED", description="It is so from now on.")
+    UNCHANGED = strawberry.enum_value("UNCHANGED", description="It was so before.")
+    NOT_FOUND = strawberry.enum_value("NOT_FOUND", description="No user has this id.")
+
+
+@strawberry.type(description="What became of the user.")
+class SetUserDisabledPayload:
+    """An outcome, and the user as it is now."""
+
+    user: User | None
+    status: SetUserDisabledStatus

@@ -83,4 +83,5 @@ def migrate(url: str) -> None:
     except (OSError, SQLAlchemyError) as error:
         # Without the statement: SQLAlchemy's own text would quote it at length.
         cause = error.orig if isinstance(error, DBAPIError) else error
-        raise DatabaseError(f"The database cannot be migrated: {cause}") from error
+        why = f"{cause}" or type(cause).__name__  # a timeout has no text
+        raise DatabaseError(f"The database cannot be migrated: {why}") from error

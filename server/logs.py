@@ -9,7 +9,22 @@ import sys
 
 import structlog
 
+from web.bounded import Bounded
+
 LEVELS = {"uvicorn.error": logging.WARNING, "alembic": logging.WARNING}
+UPGRADES = ("Unsupported upgrade request", "No supported WebSocket library")  # advice for nobody
+
+
+class OfUvicorn(logging.Filter):
+    """Lets through what uvicorn says of single requests at a bounded rate, of upgrades nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bounded = Bounded("http_errors_not_logged")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a line is written."""
+        return not record.getMessage().startswith(UPGRADES) and self._bounded.admits_one()
 
 
 def configure(log_format: str = "") -> None:
@@ -50,3 +65,4 @@ def configure(log_format: str = "") -> None:
     root.setLevel(logging.INFO)
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
+    logging.getLogger("uvicorn.error").filters = [OfUvicorn()]

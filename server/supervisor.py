@@ -6,9 +6,12 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from socket import socket
 
+import structlog
 from uvicorn import Config
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
+
+log = structlog.get_logger()
 
 HEALTHCHECK_TIMEOUT = 30  # seconds without an answer: hung, not merely starting on a busy machine
 
@@ -35,9 +38,13 @@ class Supervisor(Multiprocess):
 
     def keep_subprocess_alive(self) -> None:
         """Looks after them, twice a second."""
+        before = list(self.processes)
         with starting():
             super().keep_subprocess_alive()
         self.notice_ends()
+        for old, new in zip(before, self.processes, strict=True):
+            if new is not old:
+                log.warning("worker_replaced", worker=old.pid, exitcode=old.exitcode, by=new.pid)
 
     def notice_ends(self) -> None:
         """Lets a worker's end be seen at once: our copy of its end of the pipe would hide it."""

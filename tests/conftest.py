@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -31,12 +32,20 @@ from starlette.applications import Starlette
 
 from app import create_app
 from auth import keys, tokens
+from background import activity
+from background.cleanup import Cleanup
+from context import Services
 from db import embedded, migrations
+from db.engine import Database
 from settings import ROOT, Settings
 
 SECRET = "Zx8Kq0vP3nLmT7yRwB2dHsJf9aGcEuXo"
 CREATE = "mutation { createSession { token session { id } } }"
 ME = "{ viewer { id username } }"
+REDEEM = """mutation($input: CreateSessionInput!) { createSession(input: $input) {
+    token expiresAt session { id label isCurrent authenticatedAt user { id } }
+    userErrors { code message path }
+} }"""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -221,6 +230,7 @@ class Client:
 
     def __init__(self, application: Starlette) -> None:
         self.application = application
+        self.services: Services = application.state.services
         self.http = httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app=application), base_url="http://localhost:8000"
         )
@@ -250,6 +260,27 @@ class Client:
         )["createSession"]
         session = created["session"]
         return Guest(created["token"], session["id"], session["user"]["id"])
+
+    async def flush(self) -> None:
+        """Writes down now what would be within a second."""
+        await activity.write_down(self.services)
+
+    async def link_code(self, guest: Guest) -> str:
+        """A code with which another device signs in as a guest."""
+        made = await self.data("mutation { createLinkCode { code } }", token=guest.token)
+        code: str = made["createLinkCode"]["code"]
+        return code
+
+    async def redeem(self, code: str, *, token: str | None = None, **more: Any) -> Any:
+        """CreateSession's payload for a link code."""
+        given = {"credentials": {"linkCode": {"code": code}}} | more
+        return (await self.data(REDEEM, token=token, input=given))["createSession"]
+
+    async def device(self, guest: Guest) -> Guest:
+        """One more device of a guest, signed in with a link code."""
+        created = await self.redeem(await self.link_code(guest))
+        assert created["userErrors"] == []
+        return Guest(created["token"], created["session"]["id"], guest.user_id)
 
 
 AddSession = Callable[..., Awaitable[Guest]]
@@ -284,6 +315,22 @@ def mint(row: Any) -> str:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
     )
+
+
+@pytest.fixture
+def clean_up(database_url: str) -> Callable[[], Awaitable[Cleanup]]:
+    """Cleans up to the end; what was done."""
+
+    async def run() -> Cleanup:
+        database = Database(database_url, timeout=30, pool_size=2)
+        try:
+            cleanup = Cleanup(database, timedelta(days=30), timedelta(days=30), timedelta(days=90))
+            await cleanup.run(budget=None)
+            return cleanup
+        finally:
+            await database.close()
+
+    return run
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ COUNTS = """SELECT (SELECT count(*) FROM user_sessions), (SELECT count(*) FROM u
 async def clean(database_url: str, *, budget: float | None = None) -> Cleanup:
     database = Database(database_url, timeout=30, pool_size=2)
     try:
-        cleanup = Cleanup(database, RETENTION, RETENTION)
+        cleanup = Cleanup(database, RETENTION, RETENTION, timedelta(days=90))
         await cleanup.run(budget=budget)
         return cleanup
     finally:
@@ -104,6 +104,34 @@ async def test_a_guest_whose_sessions_row_was_deleted_by_hand_is_found_by_the_sw
     await db.execute("DELETE FROM user_sessions")
     done = await clean(database_url)
     assert done.guests_deleted == 1
+    assert await counts(db) == [0, 0, 0]
+
+
+async def test_what_idled_out_long_ago_goes_and_its_guest_with_it(
+    client: Any, db: Any, database_url: str
+) -> None:
+    """Such sessions are in no index: the sweep finds them."""
+    gone, lately, off = [await client.guest() for _ in range(3)]
+    await age(db, gone.session_id, "last_active_at = now() - idle_timeout - interval '31 d'")
+    await age(db, lately.session_id, "last_active_at = now() - idle_timeout - interval '29 d'")
+    await age(
+        db, off.session_id, "last_active_at = now() - interval '9 years', idle_timeout = NULL"
+    )
+    done = await clean(database_url)
+    assert (done.sessions_purged, done.guests_deleted) == (1, 1)
+    assert await counts(db) == [2, 2, 2]
+
+
+async def test_a_guest_with_an_open_link_code_stays(
+    client: Any, db: Any, database_url: str
+) -> None:
+    guest = await client.guest()
+    await client.link_code(guest)
+    await age(db, guest.session_id, LONG_AGO["revoked"])
+    await clean(database_url)
+    assert await counts(db) == [0, 1, 1]
+    await db.execute("UPDATE link_codes SET expires_at = now()")
+    await clean(database_url)
     assert await counts(db) == [0, 0, 0]
 
 

@@ -287,15 +287,18 @@ async def test_a_dead_token_is_refused_before_anything_else_is_looked_at(client:
 
 @EVERY_END
 async def test_no_resolver_runs_for_a_dead_token(
-    client: Any, db: Any, add_session: Any, reason: str, end: str
+    client: Any, db: Any, add_session: Any, statements: list[str], *, reason: str, end: str
 ) -> None:
     guest = await client.guest()
     other = await add_session(guest)
     await put_an_end(db, guest, end)
     before = await everything(db)
     for query, variables in ((CREATE, {}), (SIGN_OUT, {}), (REVOKE, {"id": other.session_id})):
+        statements.clear()
         response = await client.gql(query, token=guest.token, **variables)
         assert response.json()["errors"][0]["extensions"]["reason"] == reason
+        (door,) = (sent for sent in statements if "user" in sent)  # the watch looks elsewhere
+        assert "FROM user_sessions s JOIN users" in door
     assert await everything(db) == before
 
 

@@ -30,7 +30,7 @@ as_root = pytest.mark.skipif(not ROOT, reason="needs root")
 # What a server does with db.embedded, as whom it is told to. It lends the wheel from root's copy
 # only if the virtualenv lies where an ordinary user cannot read.
 SERVER = """
-import os, subprocess, sys
+import os, signal, subprocess, sys
 from pathlib import Path
 from db import embedded
 
@@ -48,6 +48,7 @@ if uid != os.geteuid():
     bin_dir = None if readable else copy
 
 def serve():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background ignores it
     held = embedded.join(state, bin_dir)
     print(held.url, flush=True)
     print(held.folder, flush=True)

@@ -29,6 +29,7 @@ from db import embedded, migrations
 ME = "{ viewer { id } }"
 MINE = "{ mySessions { id } }"
 CREATE = "mutation { createSession { token session { id } } }"
+CODE = "mutation { createLinkCode { userErrors { code } } }"
 SIGN_OUT = "mutation { revokeSession { status } }"
 TIMEOUT = 1.0  # seconds that the server may wait for the database
 CANCEL_REQUEST = struct.pack("!ii", 16, 80877102)
@@ -333,6 +334,22 @@ async def test_a_pool_without_a_free_connection_is_503(
             assert_unavailable(answer)
     assert (await small.gql(ME, token=guest.token)).status_code == 200
     assert await db.fetchval(f"SELECT count(*) FROM pg_stat_activity WHERE {APP}") <= 1
+
+
+async def test_one_users_writes_do_not_hold_the_connections_of_all(start_app: Any, db: Any) -> None:
+    """They wait for each other with one connection, so that everybody else goes on."""
+    client = await start_app(DATABASE_POOL_SIZE=2)
+    busy, other = await client.guest(), await client.guest()
+    async with db.transaction():
+        await db.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", UUID(busy.user_id))
+        writes = [asyncio.ensure_future(client.gql(CODE, token=busy.token)) for _ in range(10)]
+        while not await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not any(write.done() for write in writes)
+            await asyncio.sleep(0.01)
+        assert (await client.gql(ME, token=other.token)).status_code == 200
+        assert (await client.gql(ME, token=busy.token)).status_code == 200
+        assert not any(write.done() for write in writes)
+    assert {write.status_code for write in await asyncio.gather(*writes)} == {200}
 
 
 async def test_killed_connections_are_noticed_by_nobody(client: Any, db: Any) -> None:

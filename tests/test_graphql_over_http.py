@@ -61,6 +61,7 @@ def assert_refused(response: Any, status: int, code: str) -> None:
     for error in body["errors"]:
         assert error["message"]
         assert error["extensions"]["code"] == code
+        assert error["extensions"]["hint"]
 
 
 # What the body is.
@@ -97,6 +98,9 @@ async def test_a_body_of_json_is_read(http: Any, kind: str) -> None:
         "application/json; charset=utf-16",
         "application/json; charset=latin1",
         "application/json; charset=utf-8; charset=utf-16",
+        "application/json; charset = latin1",
+        "application/json; charset\t=latin1",
+        "application/json; charset*=latin1''x",
         "application/jsonp",
     ],
 )
@@ -390,6 +394,17 @@ async def test_the_longest_introspection_is_answered(http: Any) -> None:
     response = await ask(http, {"query": query})
     assert response.status_code == 200, response.text
     assert response.json()["data"]["__schema"]["queryType"] == {"name": "Query", "kind": "OBJECT"}
+
+
+async def test_a_type_is_asked_whether_it_takes_one_of_its_fields_only(http: Any) -> None:
+    """Of whatever kind it is: null where it takes no fields."""
+    inner = "name isOneOf ofType { isOneOf ofType { isOneOf ofType { isOneOf } } }"
+    query = f"{{ __schema {{ types {{ name isOneOf fields {{ type {{ {inner} }} }} }} }} }}"
+    body = (await ask(http, {"query": query})).json()
+    assert "errors" not in body
+    told = {of["name"]: of["isOneOf"] for of in body["data"]["__schema"]["types"]}
+    assert [name for name, is_one_of in told.items() if is_one_of] == ["CredentialsInput"]
+    assert (told["CreateSessionInput"], told["Session"]) == (False, None)
 
 
 @pytest.fixture

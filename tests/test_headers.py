@@ -29,6 +29,7 @@ ASKED: dict[str, tuple[str, str, dict[str, str], int]] = {
     "a long URL": ("GET", f"/graphql?query={'x' * 9000}", {}, 414),
     "long headers": ("GET", "/graphql", {"X": "x" * 20_000}, 431),
     "an odd host": ("GET", "/healthz", {"Host": "a b"}, 400),
+    "a wrong method of health": ("POST", "/healthz", {}, 405),
 }
 
 
@@ -48,6 +49,9 @@ async def test_every_answer_carries_the_same_protection(client: Any, name: str) 
     assert "Strict-Transport-Security" not in told
     assert "Server" not in told
     assert len({answer.headers["X-Request-Id"] for answer in answers}) == 2
+    assert ("Accept" in told["Vary"]) == url.startswith("/graphql")
+    if status >= 400:
+        assert answers[0].json()["errors"][0]["extensions"]["hint"]
 
 
 async def test_a_page_may_load_from_here_only(client: Any) -> None:
@@ -81,6 +85,7 @@ async def test_a_bug_answers_500_and_tells_nothing_of_itself(
     response = await client.http.get("/readyz")
     assert response.status_code == 500
     assert response.json()["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+    assert response.json()["errors"][0]["extensions"]["hint"]
     assert "ZeroDivision" not in response.text
     assert "secret detail" not in response.text
     assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -128,6 +133,28 @@ async def test_any_other_origin_is_not_told_yes(listing: Any, client: Any, origi
         answers.append(await asked.http.get("/healthz", headers={"Origin": origin}))
         for answer in answers:
             assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "method", "header"),
+    [
+        ("https://evil.example", "POST", ""),
+        (ORIGIN, "BREW", ""),
+        (ORIGIN, "POST", "x-mine"),
+    ],
+)
+async def test_a_refused_preflight_is_told_why(
+    listing: Any, origin: str, method: str, header: str
+) -> None:
+    answer = await preflight(listing, origin, method, header)
+    assert answer.status_code == 403
+    assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    (error,) = answer.json()["errors"]
+    assert error["message"]
+    assert error["extensions"]["code"] == "FORBIDDEN"
+    assert "ALLOWED_ORIGINS" in error["extensions"]["hint"]
+    vary = set((await preflight(listing, ORIGIN)).headers["Vary"].split(", "))
+    assert set(answer.headers["Vary"].split(", ")) == vary > {"Origin"}
 
 
 @pytest.mark.parametrize("path", ["/graphql", "/session/validate", "/nothing"])

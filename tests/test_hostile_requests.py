@@ -27,6 +27,8 @@ def refused(response: Any, status: int, code: str) -> dict[str, Any]:
     error: dict[str, Any] = body["errors"][0]
     assert error["message"]
     assert error["extensions"]["code"] == code
+    assert error["extensions"]["hint"]
+    assert len(error["message"]) <= 301
     assert "Traceback" not in response.text
     return error
 
@@ -149,6 +151,7 @@ TOO_COMPLEX: dict[str, str] = {
     "root fields": "{ " + "__typename " * 21 + "}",
     "tokens": "{ " + "viewer { id } " * 300 + "}",
     "fields": "{ viewer { " + "id " * 300 + "} }",
+    "fields of one name": "{ currentSession { " + "id " * 60 + "} }",
     "directives": "{ __typename " + "@include(if: true) " * 31 + "}",
     "fragments": "{ __typename ...f0 }"
     + "".join(f" fragment f{n} on Query {{ __typename }}" for n in range(31)),
@@ -171,8 +174,7 @@ async def test_a_document_over_a_limit_is_422_before_anything_runs(
     client: Any, statements: list[str], name: str
 ) -> None:
     response = await client.gql(TOO_COMPLEX[name])
-    error = refused(response, 422, "QUERY_TOO_COMPLEX")
-    assert error["extensions"]["hint"]
+    refused(response, 422, "QUERY_TOO_COMPLEX")
     assert statements == []
 
 
@@ -185,6 +187,12 @@ async def test_a_document_over_a_limit_is_422_before_anything_runs(
 )
 async def test_fragments_in_a_circle_are_422(client: Any, query: str) -> None:
     refused(await client.gql(query), 422, "GRAPHQL_VALIDATION_FAILED")
+
+
+async def test_what_was_sent_is_not_quoted_at_length(client: Any) -> None:
+    refused(await client.gql(f"{{ {LONG[:5_000]} }}"), 422, "GRAPHQL_VALIDATION_FAILED")
+    query = "query($a: Boolean!) { __typename @include(if: $a) }"
+    refused(await client.gql(query, a=LONG[:5_000]), 422, "BAD_USER_INPUT")
 
 
 @pytest.mark.parametrize(
@@ -310,6 +318,46 @@ def test_what_two_readers_could_read_differently_is_refused_and_closed(
     assert b"connection: close" in answer.lower()
 
 
+def test_a_body_whose_end_is_told_twice_is_refused_and_closed(talk: Talk) -> None:
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    status, answer = talk(
+        request("Host: localhost", KIND, LENGTH, "Transfer-Encoding: chunked", body=chunked)
+    )
+    assert status == 400
+    assert b"connection: close" in answer.lower()
+    assert b"Content-Length and Transfer-Encoding" in answer
+
+
+@pytest.mark.parametrize(
+    ("line", "header", "status"),
+    [
+        ("POST /graphql HTTP/1.1", "Authorization: Bearer no.good.token", 401),
+        ("POST /graphql HTTP/1.1", "Content-Type: text/plain", 415),
+        ("PUT /graphql HTTP/1.1", KIND, 405),
+        ("POST /session HTTP/1.1", "Sec-Fetch-Site: cross-site", 403),
+        ("GET /session/validate HTTP/1.1", KIND, 401),
+        ("GET /healthz HTTP/1.1", KIND, 200),
+        ("GET /nothing HTTP/1.1", KIND, 404),
+    ],
+)
+def test_a_body_that_nobody_reads_ends_the_connection(
+    talk: Talk, line: str, header: str, status: int
+) -> None:
+    """Whoever sends without end would be listened to without end."""
+    for framing in ("Transfer-Encoding: chunked", "Content-Length: 50"):
+        began = request("Host: localhost", framing, header, body=b"5\r\nhello\r\n", line=line)
+        seen, answer = talk(began.replace(b"Connection: close\r\n", b""))
+        assert seen == status
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
+def test_a_body_that_was_read_leaves_the_connection_open(talk: Talk) -> None:
+    last = request("Host: localhost", KIND, LENGTH, body=BODY)
+    _, answer = talk(last.replace(b"Connection: close\r\n", b"") + last)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert answer.lower().count(b"connection: close") == 1
+
+
 def test_100_mb_that_are_only_declared_are_refused_unread(talk: Talk) -> None:
     began = request("Host: localhost", KIND, "Content-Length: 100000000", body=BODY)
     status, answer = talk(began.replace(b"Connection: close", b"Connection: keep-alive"))
@@ -360,4 +408,5 @@ def test_a_slow_body_is_cut(
         while more := peer.recv(65536):
             answer += more
     assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"hint":"' in answer
     assert b"connection: close" in answer.lower()

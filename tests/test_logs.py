@@ -1,5 +1,6 @@
 """What is written down: who did what, and nothing that a client or an operator keeps secret."""
 
+import asyncio
 import io
 import json
 import logging
@@ -8,10 +9,14 @@ from typing import Any
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
 from server import logs
+from web import health
 
+NOWHERE = SecretStr("postgresql://nobody@127.0.0.1:1/nothing")
 PLANTED = "planted-needle-9f8e7d"
+CREATE = "mutation { createSession { token } }"
 
 
 @pytest.fixture
@@ -92,6 +97,7 @@ async def test_a_bug_in_a_resolver_is_logged_by_place_and_masked(
     error = response.json()["errors"][0]
     assert error["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
     assert PLANTED not in response.text
+    assert error["extensions"]["hint"]
     (line,) = lines()
     assert (line["event"], line["error"]) == ("resolver_failed", "ZeroDivisionError")
     assert line["field"] == "createSession"
@@ -110,6 +116,74 @@ async def test_refusals_are_written_at_a_bounded_rate(client: Any, lines: Any) -
         await client.gql("{ viewer { id } }", token="a.b.c")
     written = [line for line in lines() if line["event"] == "refused"]
     assert 10 <= len(written) < 200
+
+
+async def test_a_request_that_fails_in_many_fields_is_one_line(
+    client: Any, lines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Any:
+        raise ZeroDivisionError
+
+    guest = await client.guest()
+    lines()
+    monkeypatch.setattr("resolvers.users.to_user", broken)
+    query = "{ a: viewer { id } b: viewer { id } c: viewer { id } }"
+    response = await client.gql(query, token=guest.token)
+    assert len(response.json()["errors"]) == 3
+    (line,) = lines()
+    assert (line["event"], line["field"], line["times"]) == ("resolver_failed", "viewer", 3)
+
+
+async def test_bugs_are_written_at_a_bounded_rate(
+    client: Any, lines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(_: object) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(health, "check", broken)
+    for _ in range(200):
+        assert (await client.http.get("/readyz")).status_code == 500
+    written = [line for line in lines() if line["event"] == "request_failed"]
+    assert 10 <= len(written) < 200
+
+
+async def test_what_the_http_server_says_is_written_at_a_bounded_rate(lines: Any) -> None:
+    """And its advice about upgrades never: every request could ask for one."""
+    uvicorns = logging.getLogger("uvicorn.error")
+    for _ in range(200):
+        uvicorns.warning("Unsupported upgrade request.")
+        uvicorns.warning("No supported WebSocket library detected. Please use …")
+        uvicorns.warning("Invalid HTTP request received.")
+    written = [line["event"] for line in lines()]
+    assert 10 <= len(written) < 200
+    assert set(written) <= {"Invalid HTTP request received.", "http_errors_not_logged"}
+
+
+async def test_what_a_resolver_met_is_logged_like_any_refusal(start_app: Any, lines: Any) -> None:
+    """With the cause, which the client is not told."""
+    away = await start_app(DATABASE_URL=NOWHERE)
+    full = await start_app(GUEST_RATE_LIMIT=1)
+    answers = [await away.gql(CREATE), await full.gql(CREATE), await full.gql(CREATE)]
+    assert [answer.status_code for answer in answers] == [503, 200, 429]
+    store, limit = [line for line in lines() if line["event"] == "refused"]
+    assert (store["code"], store["status"]) == ("SESSION_STORE_UNAVAILABLE", 503)
+    assert "ConnectionRefusedError" in store["cause"]
+    assert (limit["code"], limit["status"]) == ("RATE_LIMITED", 429)
+    assert "ConnectionRefusedError" not in answers[0].text
+
+
+async def test_why_the_database_cannot_answer_is_for_the_log_only(
+    start_app: Any, lines: Any
+) -> None:
+    client = await start_app(DATABASE_URL=NOWHERE)
+    ready = await client.http.get("/readyz")
+    assert ready.json()["checks"] == {"database": "cannot answer"}
+    async with asyncio.timeout(60):
+        found: list[Any] = []
+        while not found:
+            await asyncio.sleep(0.01)
+            found = [line for line in lines() if line["event"] == "not_ready"]
+    assert found[0]["database"] == "cannot answer: ConnectionRefusedError"
 
 
 async def test_the_clients_address_is_what_a_trusted_proxy_says(start_app: Any, lines: Any) -> None:

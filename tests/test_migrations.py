@@ -4,10 +4,12 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from db import migrations
 from settings import ROOT
@@ -52,6 +54,7 @@ def test_alembic_upgrade_head_makes_the_tables(empty_database_url: str) -> None:
         "guest_counts",
         "idempotency_keys",
         "link_codes",
+        "session_events",
         "user_sessions",
         "usernames",
         "users",
@@ -89,6 +92,34 @@ def test_at_an_unknown_revision_nothing_is_changed_and_it_says_so(database_url: 
     assert "from_tomorrow" in done.stderr
     assert "Nothing was changed" in done.stderr
     assert fetch(database_url, "SELECT version_num FROM alembic_version") == ["from_tomorrow"]
+
+
+@pytest.fixture
+def ascii_url(empty_database_url: str) -> Iterator[str]:
+    """A database that does not know what its text means."""
+    (name,) = fetch(empty_database_url, "SELECT current_database()")
+    how = "ENCODING 'SQL_ASCII' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"
+    fetch(empty_database_url, f"CREATE DATABASE {name}_ascii {how}")
+    yield empty_database_url.replace(name, f"{name}_ascii")
+    fetch(empty_database_url, f"DROP DATABASE {name}_ascii WITH (FORCE)")
+
+
+def test_a_database_of_another_encoding_is_refused(ascii_url: str) -> None:
+    done = alembic(ascii_url, "upgrade", "head")
+    assert done.returncode == 1
+    assert "SQL_ASCII" in done.stderr
+    assert "createdb --encoding=UTF8 --template=template0" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert fetch(ascii_url, TABLES) == []
+
+
+async def test_a_database_of_another_encoding_is_not_ready(ascii_url: str, start_app: Any) -> None:
+    client = await start_app(DATABASE_URL=SecretStr(ascii_url))
+    ready = await client.http.get("/readyz")
+    assert ready.status_code == 503
+    assert "--encoding=UTF8" in ready.json()["checks"]["encoding"]
+    well = await (await start_app()).http.get("/readyz")
+    assert well.json()["checks"]["encoding"] == "ok"
 
 
 async def test_two_runners_at_once_both_succeed(empty_database_url: str) -> None:
@@ -141,7 +172,8 @@ def test_the_migrations_folder_never_shadows_the_library() -> None:
 
 
 @pytest.mark.parametrize(
-    ("revision", "suits"), [(None, False), ("0001", True), ("from_tomorrow", True)]
+    ("revision", "suits"),
+    [(None, False), ("0001", False), (migrations.known()[0], True), ("from_tomorrow", True)],
 )
 def test_which_revisions_suit_this_code(revision: str | None, suits: bool) -> None:
     assert migrations.is_migrated(revision) is suits

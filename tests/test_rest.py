@@ -111,6 +111,23 @@ async def test_validate_answers_any_method_and_path_below(
     assert "X-User-Id" not in without.headers
 
 
+@pytest.mark.parametrize("path", ["/session/validate", "/session/validate/api/x"])
+@pytest.mark.parametrize("origin", ["https://app.example.com", "https://elsewhere.example"])
+async def test_a_preflight_is_no_yes_to_a_proxy_that_asks_who_calls(
+    start_app: Any, path: str, origin: str
+) -> None:
+    """It forwards its client's OPTIONS with all headers, and means them for another service."""
+    client = await start_app(ALLOWED_ORIGINS=("https://app.example.com",))
+    asked = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    assert (await client.http.options(path, headers=asked)).status_code == 401
+    guest = await client.guest()
+    response = await client.http.options(path, headers=asked | bearer(guest.token))
+    assert response.status_code == 200
+    assert response.headers["X-User-Id"] == guest.user_id
+    other = await client.http.options("/session", headers=asked)
+    assert other.status_code == (200 if origin == "https://app.example.com" else 403)
+
+
 async def test_delete_signs_out(client: Any, db: Any) -> None:
     guest = await client.guest()
     response = await client.http.delete("/session", headers=bearer(guest.token))

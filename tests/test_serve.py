@@ -1,6 +1,7 @@
 """The server as a person starts it: real processes, real signals, a real terminal."""
 
 import asyncio
+import gc
 import json
 import os
 import pty
@@ -22,6 +23,8 @@ import asyncpg
 import httpx2
 import pytest
 
+from server import logs
+from server import run as serving
 from settings import Settings
 
 PORT_HELD_AT_MOST = 5  # seconds, after whatever end
@@ -324,6 +327,42 @@ def test_a_request_under_way_is_answered(
     assert server.process.wait(SLOW) == 0
 
 
+async def test_an_answer_does_not_wait_until_the_last_one_has_arrived() -> None:
+    """The kernel holds back what is small, unless it is told not to on each connection."""
+    told = asyncio.Queue[int]()
+
+    async def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted = writer.get_extra_info("socket")
+        told.put_nowait(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    listener = serving.listen("127.0.0.1", 0)
+    async with await asyncio.start_server(look, sock=listener):
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        assert await told.get()
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_what_a_worker_is_made_of_is_no_longer_looked_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the garbage collector, in the middle of somebody's request."""
+    done: list[str] = []
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    monkeypatch.setattr(gc, "freeze", lambda: done.append("set aside"))
+
+    async def application(*_: object) -> None:
+        """Does nothing."""
+
+    def make(_: Settings) -> Any:
+        done.append("made")
+        return application
+
+    assert serving.worker(Settings(), make, os.getpid()) is application
+    assert done == ["made", "set aside"]
+
+
 # How it ends
 
 
@@ -388,6 +427,8 @@ def test_a_killed_worker_is_replaced(start: Start) -> None:
     until(lambda: len(set(server.workers) - {victim}) == 3)
     assert set(others) < set(server.workers)
     assert server.answers()
+    (line,) = [line for line in server.lines() if line["event"] == "worker_replaced"]
+    assert (line["worker"], line["exitcode"]) == (victim, -signal.SIGKILL)
 
 
 def test_a_worker_that_cannot_start_stops_all(clone: Path) -> None:
@@ -424,6 +465,47 @@ def test_a_port_in_use(start: Start, clone: Path) -> None:
     assert f"port {server.port}: Address already in use" in done.stderr
     assert "PORT=" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "nosuch.invalid"])
+def test_a_host_that_is_not_here(clone: Path, host: str) -> None:
+    """Another port would not help."""
+    done = run(clone, *APP, HOST=host)
+    assert done.returncode == 1
+    assert "HOST must be" in done.stderr
+    assert "PORT=" not in done.stderr
+
+
+def test_a_closed_terminal_stops_make_and_all(clone: Path) -> None:
+    """As when the window is closed in which nothing but `make serve` runs."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(clone)
+        os.execvpe("make", MAKE, environment())  # noqa: S606 - no shell
+    shown = ""
+    while "workers " not in shown:
+        shown += os.read(terminal, 4096).decode()
+    found = re.search(r"http://127\.0\.0\.1:(\d+)", shown)
+    assert found
+    until(lambda: not is_free(int(found[1])))
+    os.close(terminal)
+    until(lambda: is_free(int(found[1])), PORT_HELD_AT_MOST)
+    os.waitpid(pid, 0)
+
+
+def test_clean_takes_the_data_and_says_who_uses_them(start: Start, clone: Path) -> None:
+    """In a clone whose environment is gone too: one is made for it."""
+    server = start()
+    (clone / ".venv").unlink()
+    refused = run(clone, "make", "clean")
+    assert refused.returncode != 0
+    assert "A server still uses" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    server.stop()
+    assert server.data.exists()
+    assert run(clone, "make", "clean").returncode == 0
+    assert not server.data.exists()
+    assert not (clone / ".state").exists()
 
 
 def test_bad_settings_are_named_all_at_once(clone: Path) -> None:
@@ -475,7 +557,9 @@ def test_a_database_that_cannot_be_migrated_at_start(clone: Path) -> None:
 def test_help(clone: Path) -> None:
     """The verbs."""
     said = run(clone, *APP, "--help").stdout
-    assert all(verb in said for verb in ("serve", "migrate", "cleanup"))
+    assert all(
+        verb in said for verb in ("serve", "migrate", "cleanup", "doctor", "sessions", "users")
+    )
 
 
 def test_cleanup_shows_what_it_would_do(clone: Path, database_url: str) -> None:

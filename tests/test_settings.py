@@ -179,6 +179,13 @@ def judge(url: str | None, secret: str | None) -> None:
         "tooshort",
         "your-secret-key-change-in-production",
         "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+        "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow",
+        "hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg=",
+        "404E635266556A586E3272357538782F413F4428472B4B6250645367566B5970",
+        "keyboard cat keyboard cat keyboard cat",
+        "correct horse battery staple correct horse",
+        "pensive otters juggle violet umbrellas at noon",
+        "MySuperStrongKeyForTheProduction2024",
         "Zx8Kq0vP3nLm" * 4,
         "a" * 64,
         f"-----BEGIN PRIVATE KEY-----\n{GOOD}",
@@ -206,8 +213,14 @@ def test_url_and_secret_are_judged_together() -> None:
         lambda chosen: base64.b64encode(chosen.randbytes(48)).decode(),
         lambda chosen: chosen.randbytes(32).hex(),
         lambda chosen: base64.urlsafe_b64encode(chosen.randbytes(48)).decode(),
+        lambda chosen: base64.encodebytes(chosen.randbytes(64)).decode(),
     ],
-    ids=["openssl rand -base64 48", "openssl rand -hex 32", "secrets.token_urlsafe(48)"],
+    ids=[
+        "openssl rand -base64 48",
+        "openssl rand -hex 32",
+        "secrets.token_urlsafe(48)",
+        "openssl rand -base64 64, which is two lines",
+    ],
 )
 def test_random_secrets_are_accepted(spell: Callable[[random.Random], str]) -> None:
     """Two thousand of them, the same at every run."""
@@ -314,6 +327,9 @@ async def test_a_password_arrives_as_it_was_meant() -> None:
         ("postgresql://me:hunter22@host/db?target_session_attrs=master", "target_session_attrs"),
         ("postgresql://me:hunter22@host/db?connect_timeout=soon", "connect_timeout"),
         ("postgresql://me:hunter22@/db?host=a,b&port=1,2,3", "port"),
+        ("postgresql://me:hunter22@/db?host=a&port=70000", "port"),
+        ("postgresql://me:hunter22@host:70000/db", "port"),
+        ("postgresql://me:hunter22@host:0/db", "port"),
         ("mysql://me:hunter22@host/db", "postgresql://"),
         ("hunter22", "postgresql://"),
         ("postgresql://me:hunter@22@host/db", "%40"),
@@ -335,7 +351,9 @@ def test_a_url_that_cannot_be_used_is_refused(url: str, named: str) -> None:
     ("url", "shown"),
     [
         ("postgresql://me:hunter22@one:1,two:2/db?sslmode=require", "postgresql://one:1,two:2/db"),
-        ("postgres://me@/db?host=%2Frun%2Fpg&password=hunter22", "postgresql:///run/pg/db"),
+        ("postgres://me@/db?host=%2Frun%2Fpg&password=hunter22", "db at /run/pg"),
+        ("postgres:///db?host=a,b&port=1,2&password=hunter22", "db at a,b, port 1,2"),
+        ("postgresql://me:hunter22@%2Frun%2Fpg/db", "postgresql:///run/pg/db"),
         ("postgresql://me:hunter22@[::1]/my%20db", "postgresql://[::1]/my db"),
     ],
 )

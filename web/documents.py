@@ -40,6 +40,7 @@ MAX_DIRECTIVES = 30
 MAX_FRAGMENTS = 30
 MAX_OPERATIONS = 10
 MAX_ERRORS = 10
+MAX_MESSAGE = 300  # characters: graphql-core quotes names and values of any length
 ONCE = "createSession"  # or one request could fill the database
 
 # Lists of the schema's own description. Under aliases they multiply each other, and nobody needs
@@ -50,8 +51,9 @@ INTROSPECTION = frozenset(
 )
 
 # graphql-core compares fields of one name pair by pair. Its own budget lasts for half a second;
-# this one for 20 ms, and for more than a hundred repetitions of one field.
-overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 20_000
+# this one for a few milliseconds, and for more than forty repetitions of one field.
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 2_000
+BUDGET_SPENT = "Validation aborted."
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def prepare(query: str, schema: GraphQLSchema, *, introspection: bool) -> Docume
         )
     except RecursionError:
         raise too_complex("values nested too deeply") from None
+    if any(error.message == BUDGET_SPENT for error in errors):
+        raise too_complex("too many fields of one name")
     if errors:
         raise invalid(errors[:MAX_ERRORS])
     return document
@@ -93,11 +97,11 @@ def parsed(query: str) -> DocumentNode:
         query.encode()  # a lone surrogate is no character, so it can be in no document
         return parse(query, max_tokens=MAX_TOKENS)
     except UnicodeEncodeError:
-        raise unparsable("Syntax Error: a character is no Unicode character.") from None
+        raise unparsable(GraphQLError("A character is no Unicode character.")) from None
     except GraphQLSyntaxError as error:
         if error.message.endswith("Parsing aborted."):  # nothing is wrong with it so far
             raise too_complex(f"more than {MAX_TOKENS} tokens, or too many in each other") from None
-        raise unparsable(error.message, formatted([error], "GRAPHQL_PARSE_FAILED")) from None
+        raise unparsable(error) from None
 
 
 def operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
@@ -189,9 +193,7 @@ class Measure:
             self._sizes[name] = self.size(self.fragments[name].selection_set)
         size = self._sizes[name]
         if size is None:
-            raise HttpRefused(
-                422, "GRAPHQL_VALIDATION_FAILED", "A fragment spreads itself, in a circle."
-            )
+            raise invalid([GraphQLError("A fragment spreads itself, in a circle.")])
         return size
 
     def width(self, selections: SelectionSetNode) -> int:
@@ -231,24 +233,29 @@ def too_complex(what: str) -> HttpRefused:
     )
 
 
-def unparsable(message: str, errors: list[dict[str, object]] | None = None) -> HttpRefused:
+def unparsable(error: GraphQLError) -> HttpRefused:
     """400 for a document that is no GraphQL."""
-    return HttpRefused(400, "GRAPHQL_PARSE_FAILED", message, errors=errors or ())
+    return refusal(400, "GRAPHQL_PARSE_FAILED", [error], "Send a document in GraphQL's syntax")
 
 
 def invalid(errors: list[GraphQLError]) -> HttpRefused:
     """422 for a document that this schema does not understand."""
-    return HttpRefused(
-        422,
-        "GRAPHQL_VALIDATION_FAILED",
-        "The document is not valid.",
-        errors=formatted(errors, "GRAPHQL_VALIDATION_FAILED"),
-    )
+    hint = "Send a document that suits the server's schema"
+    return refusal(422, "GRAPHQL_VALIDATION_FAILED", errors, hint)
 
 
-def formatted(errors: list[GraphQLError], code: str) -> list[dict[str, object]]:
-    """Errors as a client reads them, each with a code."""
-    return [{**error.formatted, "extensions": {"code": code}} for error in errors]
+def refusal(status: int, code: str, errors: list[GraphQLError], hint: str) -> HttpRefused:
+    """What graphql-core found, one error or several, each with the code and the hint."""
+    told = {"extensions": {"code": code, "hint": hint}}
+    shown = [formatted(error) | told for error in errors]
+    return HttpRefused(status, code, errors[0].message, hint, errors=shown)
+
+
+def formatted(error: GraphQLError) -> dict[str, object]:
+    """An error as a client reads it; a long message is cut."""
+    message = error.message
+    cut = f"{message[:MAX_MESSAGE]}…" if len(message) > MAX_MESSAGE else message
+    return {**error.formatted, "message": cut}
 
 
 def refuse_hidden_characters(document: DocumentNode) -> None:

@@ -15,15 +15,18 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth.errors import Refused
+from web.bounded import Bounded
 from web.caller import masked
-from web.graphql import is_large, where
+from web.graphql import where
 from web.refusals import (
     GRAPHQL_JSON,
     PLAIN_JSON,
     HttpRefused,
-    RefusalLog,
     as_refused,
+    internal_error,
+    method_not_allowed,
     render,
+    write_down,
 )
 
 MAX_TARGET = 8 * 1024  # bytes of path and query string
@@ -58,26 +61,40 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request_id = uuid4().hex
-        always = headers_for(scope)
+        unread = has_body(Headers(scope=scope))
+
+        async def receive_and_note() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = unread and bool(message.get("more_body", False))
+            return message
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in always.items():
+                for name, value in headers_for(scope).items():
                     headers.setdefault(name, value)
                 headers["X-Request-Id"] = request_id
+                if scope["path"] == "/graphql":
+                    headers.add_vary_header("Accept")
+                if unread:  # or the server would read on, for nobody and without end
+                    headers["Connection"] = "close"
             await send(message)
 
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id, address=masked(scope))
-        await self._app(scope, receive, send_with_headers)
+        await self._app(scope, receive_and_note, send_with_headers)
 
 
 def headers_for(scope: Scope) -> dict[str, str]:
     """The headers of whatever is answered to a request."""
     over_tls = OVER_TLS if scope["scheme"] == "https" else {}
-    unread = CLOSE if is_large(Headers(scope=scope)) else {}  # or uvicorn reads on, for nobody
-    return EVERY_ANSWER | NOT_HTML | over_tls | unread
+    return EVERY_ANSWER | NOT_HTML | over_tls
+
+
+def has_body(headers: Headers) -> bool:
+    """Whether a request says that a body follows (RFC 9112 6)."""
+    return "transfer-encoding" in headers or headers.get("content-length", "").strip("0") != ""
 
 
 class Rescue:
@@ -85,7 +102,8 @@ class Rescue:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._log = RefusalLog()
+        self._refusals = Bounded("refusals_not_logged")
+        self._failures = Bounded("failures_not_logged")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, and answers where an exception comes back."""
@@ -102,6 +120,7 @@ class Rescue:
         try:
             refuse_oversized(scope)
             refuse_odd_host(scope)
+            refuse_two_lengths(scope)
             await self._app(scope, receive, send_and_note)
         except Exception as error:  # the last resort
             refused = self._refusal(error)
@@ -113,12 +132,12 @@ class Rescue:
     def _refusal(self, error: Exception) -> Refused:
         refused = as_refused(error) or from_router(error)
         if refused:
-            self._log.write(refused, error)
+            if self._refusals.admits_one():
+                write_down(refused, error)
             return refused
-        log.error("request_failed", **where(error))
-        return HttpRefused(
-            500, "INTERNAL_SERVER_ERROR", "Something went wrong here; it has been logged."
-        )
+        if self._failures.admits_one():
+            log.error("request_failed", **where(error))
+        return internal_error()
 
 
 def refuse_oversized(scope: Scope) -> None:
@@ -137,6 +156,7 @@ def refuse_oversized(scope: Scope) -> None:
             431,
             "BAD_REQUEST",
             f"There are more than {MAX_HEADER_COUNT} headers, or {MAX_HEADERS} bytes of them.",
+            "Send fewer and shorter ones",
             headers=CLOSE,
         )
 
@@ -149,7 +169,26 @@ def refuse_odd_host(scope: Scope) -> None:
     hosts = Headers(scope=scope).getlist("host")
     none_needed = not hosts and scope["http_version"] == "1.0"
     if not none_needed and not (len(hosts) == 1 and HOST.fullmatch(hosts[0])):
-        raise HttpRefused(400, "BAD_REQUEST", "The Host header names no host.", headers=CLOSE)
+        raise HttpRefused(
+            400,
+            "BAD_REQUEST",
+            "The Host header names no host.",
+            "Send one Host header, with this server's name or address",
+            headers=CLOSE,
+        )
+
+
+def refuse_two_lengths(scope: Scope) -> None:
+    """Raises HttpRefused 400 for a body whose end is told in two ways (RFC 9112 6.1)."""
+    headers = Headers(scope=scope)
+    if "transfer-encoding" in headers and "content-length" in headers:
+        raise HttpRefused(
+            400,
+            "BAD_REQUEST",
+            "There are both Content-Length and Transfer-Encoding.",
+            "Send one of the two",
+            headers=CLOSE,
+        )
 
 
 async def to_rescue(request: Request, error: Exception) -> NoReturn:
@@ -162,9 +201,8 @@ def from_router(error: Exception) -> HttpRefused | None:
     """Starlette's own 404 and 405, in our form."""
     if not isinstance(error, HTTPException):
         return None
-    if error.status_code == 404:  # noqa: PLR2004 - the status itself
-        return HttpRefused(404, "NOT_FOUND", "There is nothing here.", "GraphQL is at /graphql")
-    code = "METHOD_NOT_ALLOWED" if error.status_code == 405 else "BAD_REQUEST"  # noqa: PLR2004
+    if error.status_code == 405 and error.headers:  # noqa: PLR2004 - the status itself
+        return method_not_allowed(*error.headers["Allow"].split(", "))
     return HttpRefused(
-        error.status_code, code, "This request is not understood here.", headers=error.headers
+        error.status_code, "BAD_REQUEST", "There is nothing here.", "GraphQL is at /graphql"
     )

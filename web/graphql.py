@@ -15,9 +15,12 @@ import structlog
 from graphql import (
     FieldNode,
     GraphQLError,
+    GraphQLResolveInfo,
+    GraphQLType,
     OperationDefinitionNode,
     OperationType,
     get_variable_values,
+    is_input_object_type,
 )
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
@@ -27,10 +30,10 @@ from strawberry.extensions import SchemaExtension
 from strawberry.types import ExecutionContext, ExecutionResult
 
 from auth import strict_json
-from auth.errors import Refused
 from context import Context, Services
 from schema.root import Mutation, Query
 from web import documents, pages
+from web.bounded import Bounded
 from web.caller import find_viewer, origin_of
 from web.refusals import (
     GRAPHQL_JSON,
@@ -38,6 +41,7 @@ from web.refusals import (
     HttpRefused,
     as_refused,
     encode,
+    internal_error,
     method_not_allowed,
 )
 
@@ -45,6 +49,8 @@ METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 MAX_BODY = 64 * 1024  # bytes
 DIGITS = 12  # of a length that are worth reading
 BODY_TIMEOUT = 20  # seconds from the door to the last byte
+CHARSETS = {"charset=utf-8", 'charset="utf-8"'}
+VALUES_HINT = "Send values of the types that the schema and the operation declare"
 BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered by status too
 
 log = structlog.get_logger()
@@ -67,15 +73,30 @@ class Prepared(SchemaExtension):
 class Schema(strawberry.Schema):
     """The schema, whose errors are logged without what the client sent."""
 
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._failures = Bounded("failures_not_logged")
+
     def process_errors(
         self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
     ) -> None:
-        """Logs bugs only: where they were raised, never a document, a variable or a value."""
+        """Logs a bug: where it was raised, never a document, a variable or a value.
+
+        One line a request, which can meet the same bug in each of its fields.
+        """
         del execution_context
-        for error in errors:
-            original = error.original_error
-            if original and not isinstance(original, GraphQLError) and not as_refused(original):
-                log.error("resolver_failed", field=field_of(error), **where(original))
+        bugs = [(error, bug) for error in errors if (bug := bug_of(error))]
+        if bugs and self._failures.admits_one():
+            error, bug = bugs[0]
+            log.error("resolver_failed", field=field_of(error), times=len(bugs), **where(bug))
+
+
+def bug_of(error: GraphQLError) -> Exception | None:
+    """What a resolver raised that nobody meant it to raise."""
+    original = error.original_error
+    if isinstance(original, GraphQLError) or as_refused(original):
+        return None
+    return original
 
 
 def field_of(error: GraphQLError) -> str | None:
@@ -95,7 +116,24 @@ def where(error: BaseException) -> dict[str, object]:
 
 def make_schema() -> Schema:
     """The schema as it is served."""
-    return Schema(query=Query, mutation=Mutation, extensions=[Prepared])
+    schema = Schema(query=Query, mutation=Mutation, extensions=[Prepared])
+    mend_is_one_of(schema)
+    return schema
+
+
+def mend_is_one_of(schema: Schema) -> None:
+    """Makes `__Type.isOneOf` null where a type is no input object.
+
+    Strawberry's resolver fails for lists and non-null types, which have nothing that it looks at.
+    """
+    kind: Any = schema._schema.type_map["__Type"]  # noqa: SLF001 - Strawberry's only way to it
+    is_one_of = kind.fields["isOneOf"]
+    strawberrys = is_one_of.resolve
+
+    def resolve(of: GraphQLType, info: GraphQLResolveInfo[Any]) -> bool | None:
+        return bool(strawberrys(of, info)) if is_input_object_type(of) else None
+
+    is_one_of.resolve = resolve
 
 
 @dataclass(frozen=True)
@@ -158,8 +196,9 @@ class GraphQLEndpoint:
             hide_suggestions=not self._introspection,
         )
         if isinstance(found, list):
-            errors = documents.formatted(found[: documents.MAX_ERRORS], "BAD_USER_INPUT")
-            raise HttpRefused(422, "BAD_USER_INPUT", "The variables do not fit.", errors=errors)
+            raise documents.refusal(
+                422, "BAD_USER_INPUT", found[: documents.MAX_ERRORS], VALUES_HINT
+            )
 
     async def _execute(self, sent: GraphQLRequest, context: Context) -> ExecutionResult:
         return await self._schema.execute(
@@ -235,10 +274,10 @@ def require_json(request: Request) -> None:
     kind, *parameters = (
         p.strip().lower() for p in request.headers.get("content-type", "").split(";")
     )
-    charsets = {p.partition("=")[2].strip('"') for p in parameters if p.startswith("charset=")}
+    charsets = {p for p in parameters if p.startswith("charset")}  # charset*= and charset = too
     once = len(request.headers.getlist("content-type")) == 1
     encoded = "content-encoding" in request.headers
-    if kind != PLAIN_JSON or not charsets <= {"utf-8"} or not once or encoded:
+    if kind != PLAIN_JSON or not charsets <= CHARSETS or not once or encoded:
         raise HttpRefused(
             415,
             "BAD_REQUEST",
@@ -263,10 +302,12 @@ async def read_body(request: Request) -> bytes:
             408,
             "BAD_REQUEST",
             f"The body took longer than {BODY_TIMEOUT} seconds.",
-            headers={"Connection": "close"},
+            "Send the whole body at once",
         ) from None
     except ClientDisconnect:
-        raise HttpRefused(400, "BAD_REQUEST", "The body broke off.") from None
+        raise HttpRefused(
+            400, "BAD_REQUEST", "The body broke off.", "Send as many bytes as were declared"
+        ) from None
     return bytes(body)
 
 
@@ -277,12 +318,12 @@ def is_large(headers: Headers) -> bool:
 
 
 def too_large() -> HttpRefused:
-    """413; the connection ends with it, so that nobody has to read the rest."""
+    """413 for a body of which nobody reads the rest."""
     return HttpRefused(
         413,
         "BAD_REQUEST",
         f"The body has more than {MAX_BODY} bytes.",
-        headers={"Connection": "close"},
+        "Send smaller requests, or several",
     )
 
 
@@ -348,41 +389,49 @@ def answer(result: ExecutionResult, media_type: str) -> Response:
     """The HTTP answer to an operation that was executed.
 
     200 with `data`, even where it is null. One exception: where something passing was in the way
-    and nothing is left of data, the key is left out and the status tells proxies and clients.
+    and nothing is left of data, raises HttpRefused, so that the status tells proxies and clients,
+    and our log.
     """
     errors = [told(error) for error in (result.errors or ())[: documents.MAX_ERRORS]]
-    refused = passing(result)
-    if refused:
-        return Response(
-            encode({"errors": errors}),
-            status_code=refused.status,
+    met = passing(result)
+    if met and (refused := as_refused(met)):
+        raise HttpRefused(
+            refused.status,
+            refused.code,
+            refused.message,
+            refused.hint,
             headers=refused.headers,
-            media_type=f"{GRAPHQL_JSON}; charset=utf-8",
-        )
+            errors=errors,
+        ) from met
     body: dict[str, object] = {"data": result.data}
     if errors:
         body["errors"] = errors
     return Response(encode(body), media_type=f"{media_type}; charset=utf-8")
 
 
-def passing(result: ExecutionResult) -> Refused | None:
+def passing(result: ExecutionResult) -> Exception | None:
     """The passing trouble that left nothing of the data, if it was that."""
     if result.data and any(value is not None for value in result.data.values()):
         return None
-    met = [as_refused(error.original_error) for error in result.errors or ()]
-    return next((refused for refused in met if refused and refused.code in BEARABLE), None)
+    met = (error.original_error for error in result.errors or ())
+    return next((error for error in met if is_passing(error)), None)
+
+
+def is_passing(error: Exception | None) -> bool:
+    """Whether the same request may succeed later."""
+    refused = as_refused(error)
+    return refused is not None and refused.code in BEARABLE
 
 
 def told(error: GraphQLError) -> dict[str, object]:
     """An execution error as a client reads it; a bug tells nothing of itself."""
-    shown = dict(error.formatted)
+    shown = documents.formatted(error)
     original = error.original_error
     refused = as_refused(original)
     if refused:
         return shown | {"message": refused.message, "extensions": refused.extensions}
     if original is None or isinstance(original, GraphQLError):
-        return shown | {"extensions": {"code": "BAD_USER_INPUT"} | (error.extensions or {})}
-    return shown | {
-        "message": "Something went wrong here; it has been logged.",
-        "extensions": {"code": "INTERNAL_SERVER_ERROR"},
-    }
+        mended = {"code": "BAD_USER_INPUT", "hint": VALUES_HINT} | (error.extensions or {})
+        return shown | {"extensions": mended}
+    failed = internal_error()
+    return shown | {"message": failed.message, "extensions": failed.extensions}

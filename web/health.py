@@ -10,6 +10,7 @@ from db.engine import Unavailable
 from web.refusals import PLAIN_JSON, encode
 
 MIGRATE_HINT = "run `make migrate` (or `alembic upgrade head`) with this DATABASE_URL"
+ENCODING_HINT = f"create a database with `{maintenance.HOW_TO_CREATE}`"
 
 
 async def healthz(request: Request) -> Response:
@@ -21,7 +22,10 @@ async def healthz(request: Request) -> Response:
 async def readyz(services: Services, request: Request) -> Response:
     """200 when every check holds, else 503; the body says which do not, and what to do."""
     del request
-    checks = await check(services)
+    try:
+        checks = await check(services)
+    except Unavailable:  # why is the operator's to know: see background/condition.py
+        checks = {"database": "cannot answer"}
     ready = all(found == "ok" for found in checks.values())
     return Response(
         encode({"status": "ready" if ready else "not ready", "checks": checks}),
@@ -32,16 +36,14 @@ async def readyz(services: Services, request: Request) -> Response:
 
 
 async def check(services: Services) -> dict[str, str]:
-    """What must hold for requests to succeed: "ok" or what is wrong."""
-    try:
-        condition = await services.clock.measure(services.database)
-        revision = await services.database.read(maintenance.revision)
-    except Unavailable as error:
-        return {"database": f"cannot answer: {error}"}
+    """What must hold for requests to succeed: "ok" or what is wrong. Raises Unavailable."""
+    condition = await services.clock.measure(services.database)
+    revision = await services.database.read(maintenance.revision)
     offset = services.clock.offset or 0.0
     return {
         "database": "ok",
         "primary": "this is a standby" if condition.is_standby else "ok",
+        "encoding": "ok" if condition.encoding == maintenance.ENCODING else ENCODING_HINT,
         "clock": "ok" if abs(offset) <= MAX_OFFSET else f"{offset:+.0f} s off the database's",
         "migrations": "ok" if migrations.is_migrated(revision) else MIGRATE_HINT,
     }

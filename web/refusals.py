@@ -1,7 +1,6 @@
 """How a refusal looks to a client: one JSON form for GraphQL and REST, with its headers."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -12,7 +11,6 @@ from db.engine import Unavailable
 
 GRAPHQL_JSON = "application/graphql-response+json"
 PLAIN_JSON = "application/json"
-LOGGED_PER_SECOND = 10  # an attacker must not write our disk full
 
 log = structlog.get_logger()
 
@@ -25,7 +23,7 @@ class HttpRefused(Refused):
         status: int,
         code: str,
         message: str,
-        hint: str | None = None,
+        hint: str,
         *,
         headers: Mapping[str, str] | None = None,
         errors: Sequence[dict[str, object]] = (),
@@ -61,6 +59,16 @@ def method_not_allowed(*allowed: str) -> HttpRefused:
     )
 
 
+def internal_error() -> HttpRefused:
+    """500 for a bug, which tells nothing of itself."""
+    return HttpRefused(
+        500,
+        "INTERNAL_SERVER_ERROR",
+        "Something went wrong here; it has been logged.",
+        "If it goes on, tell whoever runs this server the X-Request-Id of this answer",
+    )
+
+
 def as_refused(error: BaseException | None) -> Refused | None:
     """The refusal that an exception stands for; None for a bug."""
     if isinstance(error, Unavailable):
@@ -85,28 +93,15 @@ def encode(body: object) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-class RefusalLog:
-    """Writes refusals down, at a bounded rate, and says how many it left out."""
+def write_down(refused: Refused, error: BaseException) -> None:
+    """One line for a refusal: what and why, nothing that the client sent.
 
-    def __init__(self) -> None:
-        self._second = 0
-        self._written = 0
-        self._left_out = 0
-
-    def write(self, refused: Refused, error: BaseException) -> None:
-        """One line for a refusal: what and why, nothing that the client sent."""
-        second = int(time.monotonic())
-        if second != self._second:
-            if self._left_out:
-                log.warning("refusals_not_logged", count=self._left_out)
-            self._second, self._written, self._left_out = second, 0, 0
-        if self._written >= LOGGED_PER_SECOND:
-            self._left_out += 1
-            return
-        self._written += 1
-        facts = {"code": refused.code, "status": refused.status}
-        if isinstance(refused, Unauthenticated) and refused.reason:
-            facts["reason"] = refused.reason
-        if isinstance(error, Unavailable):
-            facts["cause"] = str(error)
-        log.warning("refused", **facts)
+    error: what the refusal stands for, or was raised from; the log names the cause.
+    """
+    facts: dict[str, object] = {"code": refused.code, "status": refused.status}
+    if isinstance(refused, Unauthenticated) and refused.reason:
+        facts["reason"] = refused.reason
+    for cause in (error, error.__cause__):
+        if isinstance(cause, Unavailable):
+            facts["cause"] = str(cause)
+    log.warning("refused", **facts)

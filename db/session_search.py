@@ -1,0 +1,149 @@
+"""Finding sessions of all users: one predicate for whoever lists, counts or ends them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.engine import sqlstate
+from db.sessions import COLUMNS, LIVE, OwnedSession, SessionRow
+from db.users import COLUMNS as USER_COLUMNS
+from db.users import UserRow
+
+TIMEOUT = "2s"  # of one look: only a user's sessions and the newest ones have an index
+QUERY_CANCELED = "57014"
+STATUSES = {
+    "ACTIVE": LIVE,
+    "EXPIRED": f"(s.revoked_at IS NULL AND NOT {LIVE})",
+    "REVOKED": "s.revoked_at IS NOT NULL",
+}
+
+
+class TooSlow(Exception):
+    """The search looked at too many sessions for too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which sessions: all that is set must hold. Times: after is inclusive, before exclusive."""
+
+    user_id: UUID | None = None
+    username: str | None = None
+    is_guest: bool | None = None
+    status: str | None = None  # a key of STATUSES
+    label: str | None = None  # a part of it, in whatever case
+    ip_range: str | None = None  # an address or a network
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    last_active_after: datetime | None = None
+    last_active_before: datetime | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every session is meant."""
+        return all(getattr(self, name) is None for name in self.__slots__)
+
+
+CONDITIONS = {
+    "user_id": "s.user_id = :user_id",
+    "username": """s.user_id = (
+        SELECT n.user_id FROM usernames n WHERE n.username_key = lower(:username))""",
+    "is_guest": "u.is_guest = :is_guest",
+    "label": "position(lower(:label) IN lower(s.label)) > 0",
+    "ip_range": "s.ip_address <<= CAST(CAST(:ip_range AS text) AS inet)",
+    "created_after": "s.created_at >= :created_after",
+    "created_before": "s.created_at < :created_before",
+    "last_active_after": "s.last_active_at >= :last_active_after",
+    "last_active_before": "s.last_active_at < :last_active_before",
+}
+
+
+def where(wanted: Filter, *more: str) -> tuple[str, dict[str, Any]]:
+    """The predicate of a filter and further conditions, over sessions `s` and users `u`."""
+    values = {name: getattr(wanted, name) for name in CONDITIONS}
+    values = {name: value for name, value in values.items() if value is not None}
+    conditions = [CONDITIONS[name] for name in values]
+    if wanted.status is not None:
+        conditions.append(STATUSES[wanted.status])
+    return " AND ".join([*conditions, *more]) or "true", values
+
+
+async def page(
+    db: AsyncConnection, wanted: Filter, *, after: UUID | None, limit: int, live: bool = False
+) -> list[OwnedSession]:
+    """Sessions with their users, those made last first, from one of them on. Raises TooSlow.
+
+    live: only those that live, whatever the filter says.
+    """
+    more = [*([LIVE] if live else []), *(["s.id < :after"] if after else [])]
+    condition, values = where(wanted, *more)
+    rows = await search(
+        db,
+        f"""
+            SELECT {COLUMNS}, {USER_COLUMNS}
+            FROM user_sessions s JOIN users u ON u.id = s.user_id
+            WHERE {condition} ORDER BY s.id DESC LIMIT :limit
+        """,  # noqa: S608 - constants
+        values | {"limit": limit} | ({"after": after} if after else {}),
+    )
+    split = len(SessionRow.__slots__)
+    return [
+        OwnedSession(SessionRow(*row[:split]), UserRow(*row[split:]), is_use_due=False)
+        for row in rows
+    ]
+
+
+async def owner_of(db: AsyncConnection, session_id: UUID) -> UUID | None:
+    """Whose a session is; None when there is none of that id."""
+    found = await db.execute(
+        text("SELECT s.user_id FROM user_sessions s WHERE s.id = :id LIMIT 1"), {"id": session_id}
+    )
+    owner: UUID | None = found.scalar_one_or_none()
+    return owner
+
+
+async def count_live(db: AsyncConnection, wanted: Filter, *, spare: UUID | None) -> int:
+    """How many live sessions, without the one to spare. Raises TooSlow."""
+    condition, values = where(wanted, LIVE, "s.id IS DISTINCT FROM CAST(:spare AS uuid)")
+    rows = await search(
+        db,
+        f"""
+            SELECT count(*) FROM user_sessions s JOIN users u ON u.id = s.user_id
+            WHERE {condition}
+        """,  # noqa: S608 - constants
+        values | {"spare": spare},
+    )
+    return int(rows[0][0])
+
+
+async def live_keys(
+    db: AsyncConnection, wanted: Filter, *, spare: UUID | None, after: UUID | None, limit: int
+) -> list[tuple[UUID, UUID]]:
+    """The users and ids of live sessions, those made last first, from one on. Raises TooSlow."""
+    more = [LIVE, "s.id IS DISTINCT FROM CAST(:spare AS uuid)"]
+    condition, values = where(wanted, *more, *(["s.id < :after"] if after else []))
+    rows = await search(
+        db,
+        f"""
+            SELECT s.user_id, s.id FROM user_sessions s JOIN users u ON u.id = s.user_id
+            WHERE {condition} ORDER BY s.id DESC LIMIT :limit
+        """,  # noqa: S608 - constants
+        values | {"spare": spare, "limit": limit} | ({"after": after} if after else {}),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def search(db: AsyncConnection, query: str, values: Mapping[str, Any]) -> Sequence[Any]:
+    """A query's rows, in a transaction, under a statement timeout of its own. Raises TooSlow."""
+    await db.execute(text(f"SET LOCAL statement_timeout = '{TIMEOUT}'"))
+    try:
+        return (await db.execute(text(query), dict(values))).all()
+    except DBAPIError as error:
+        if sqlstate(error) == QUERY_CANCELED:
+            raise TooSlow from error
+        raise
