@@ -48,7 +48,7 @@ def refusal(response: Any, code: str) -> Any:
     return error
 
 
-FOR_ADMINISTRATORS = {
+FOR_ADMINISTRATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "sessions": ("{ sessions { edges { cursor } } }", {}),
     "revokeSessions": (REVOKE, {"filter": {"isGuest": True}}),
     "dry run": (REVOKE, {"filter": {"isGuest": True}, "dryRun": True}),

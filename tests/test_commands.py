@@ -329,7 +329,7 @@ async def test_the_doctor_explains_a_token_offline_without_printing_it(
     client: Any, typed: Typed
 ) -> None:
     guest = await client.guest()
-    offline = {"DATABASE_URL": "postgresql://127.0.0.1:1/db"}
+    offline: Any = {"DATABASE_URL": "postgresql://127.0.0.1:1/db"}
     found = await findings(typed, "--token", typed=f"Bearer {guest.token}\n", **offline)
     assert found["sid"]["message"] == guest.session_id
     assert found["sub"]["message"] == guest.user_id
