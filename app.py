@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 
@@ -12,7 +12,10 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from auth import devices, keys, tokens
+from auth import devices, keys, oidc, tokens
+from auth.oidc import Providers
+from auth.passwords import Passwords
+from auth.throttle import Throttle
 from background import activity, cleanup, condition
 from context import Policy, Services
 from db.activity import Activity
@@ -61,19 +64,23 @@ def make_services(settings: Settings) -> Services:
     """What every request shares. Raises WeakSecretError and DatabaseUrlError."""
     if settings.DATABASE_URL is None or settings.JWT_SECRET is None:
         raise ValueError("DATABASE_URL and JWT_SECRET must be set")
+    database = Database(
+        settings.DATABASE_URL.get_secret_value(),
+        timeout=settings.DATABASE_TIMEOUT,
+        pool_size=settings.DATABASE_POOL_SIZE,
+        pooler=settings.DATABASE_POOLER,
+    )
     return Services(
-        database=Database(
-            settings.DATABASE_URL.get_secret_value(),
-            timeout=settings.DATABASE_TIMEOUT,
-            pool_size=settings.DATABASE_POOL_SIZE,
-            pooler=settings.DATABASE_POOLER,
-        ),
+        database=database,
         clock=Clock(),
         keys=keys.ring(settings.JWT_SECRET.get_secret_value()),
         profile=tokens.Profile(settings.JWT_ISSUER, settings.JWT_AUDIENCE, settings.JWT_CLIENT_ID),
         policy=make_policy(settings),
         activity=Activity(),
         turns=Turns(),
+        passwords=Passwords(min_length=settings.PASSWORD_MIN_LENGTH),
+        providers=Providers(oidc.parse_issuers(settings.OIDC_ISSUERS)),
+        throttle=Throttle(database, network_limit=settings.LOGIN_RATE_LIMIT),
     )
 
 
@@ -91,6 +98,7 @@ def make_policy(settings: Settings) -> Policy:
         max_sessions=settings.SESSION_MAX_PER_USER,
         reject_on_limit=settings.SESSION_ON_LIMIT is SessionLimitAction.REJECT,
         guests_per_minute=settings.GUEST_RATE_LIMIT,
+        fresh_for=seconds(settings.SESSION_FRESH_FOR),
         address_detail=settings.SESSION_ADDRESS.value,
     )
 
@@ -128,13 +136,15 @@ async def lifespan(
         cleaner = commands.make_cleanup(settings, services.database)
         keep_clean = cleanup.keep_clean(cleaner, interval=settings.SESSION_CLEANUP_INTERVAL)
         work.append(asyncio.create_task(keep_clean))
-    yield
-    for task in work:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-    await activity.write_down(services)
-    await services.database.close()
+    try:
+        yield
+    finally:
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
+        await activity.write_down(services)
+        services.passwords.close()
+        await services.database.close()
 
 
 if __name__ == "__main__":

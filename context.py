@@ -5,7 +5,7 @@ It decides; how a refusal is rendered stands in web/refusals.py.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,14 +17,18 @@ from graphql import DocumentNode
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth import tokens
-from auth.errors import BadRequest, Forbidden, Reason, Unauthenticated
+from auth.errors import BadRequest, Forbidden, ProofNotFresh, Reason, Unauthenticated
 from auth.keys import KeyRing
+from auth.oidc import Providers
+from auth.passwords import Passwords
+from auth.throttle import Throttle
 from auth.viewer import Viewer
-from db import sessions, users
+from db import identities, sessions, users
 from db.activity import Activity, Key, Use
 from db.clock import Clock
 from db.engine import Database
 from db.events import Actor, By
+from db.identities import IdentityRow
 from db.turns import Turns
 
 T = TypeVar("T")
@@ -47,6 +51,7 @@ class Policy:
     max_sessions: int
     reject_on_limit: bool  # or else the oldest makes room
     guests_per_minute: int  # of one network; 0: as many as come
+    fresh_for: timedelta | None  # how old a proof may be for dangerous acts; none: as old as it is
     address_detail: str  # how much of an address is kept with a session: full, masked or off
 
     def idle_timeouts(self, *, is_guest: bool) -> tuple[timedelta | None, timedelta | None]:
@@ -67,6 +72,9 @@ class Services:
     policy: Policy
     activity: Activity
     turns: Turns
+    passwords: Passwords
+    providers: Providers
+    throttle: Throttle
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class Context:
     viewer: Viewer | None
     origin: Origin = Origin()
     document: DocumentNode | None = None  # parsed and validated by the route
-    deadline: float = field(default=0.0)
+    deadline: float = field(init=False)
 
     def __post_init__(self) -> None:
         """The request's time for the database, all its fields together, begins now."""
@@ -94,18 +102,29 @@ class Context:
         object.__setattr__(self, "deadline", now + self.services.database.timeout)
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction of one's own, no two resolvers share one; a user's wait for each other."""
+    async def begin(self, turn: Hashable = None) -> AsyncIterator[AsyncConnection]:
+        """A transaction of one's own, no two resolvers share one.
+
+        It waits for others of the same turn (a key, a code, a network), then for the caller's own.
+        """
         async with AsyncExitStack() as stack:
-            if self.viewer:
-                turn = self.services.turns.take(self.viewer.user_id, deadline=self.deadline)
-                await stack.enter_async_context(turn)
+            for what in (turn, self.viewer and self.viewer.user_id):
+                if what is not None:
+                    await stack.enter_async_context(
+                        self.services.turns.take(what, deadline=self.deadline)
+                    )
             transaction = self.services.database.begin(deadline=self.deadline)
             yield await stack.enter_async_context(transaction)
 
     def by(self, viewer: Viewer, actor: Actor = Actor.USER) -> By:
         """The caller, for the history."""
         return By(actor, viewer.user_id, viewer.session_id, self.origin.address)
+
+    async def identities_of(self, user_id: UUID) -> list[IdentityRow]:
+        """The identities of a user, if that is the caller: they are nobody else's business."""
+        if self.viewer is None or self.viewer.user_id != user_id:
+            return []
+        return await self.read(lambda db: identities.of_user(db, user_id))
 
     async def read(self, query: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """A query function's answer."""
@@ -188,10 +207,27 @@ async def hold(db: AsyncConnection, viewer: Viewer, *others: UUID) -> Viewer:
 
 
 def administrator(viewer: Viewer) -> Viewer:
-    """A caller who may do what administrators do. Raises Forbidden."""
-    if not viewer.user.is_administrator:
+    """A caller who may do what administrators do; never a guest. Raises Forbidden."""
+    if not viewer.user.is_administrator or viewer.user.is_guest:
         raise Forbidden
     return viewer
+
+
+async def fresh(context: Context, viewer: Viewer) -> Viewer:
+    """A caller whose proof is young enough for a dangerous act. Raises ProofNotFresh.
+
+    Guests have nothing to prove.
+    """
+    longest = context.services.policy.fresh_for
+    if longest and not viewer.user.is_guest and await age_of_proof(context, viewer) > longest:
+        raise ProofNotFresh(longest // timedelta(seconds=1))
+    return viewer
+
+
+async def age_of_proof(context: Context, viewer: Viewer) -> timedelta:
+    """How long ago the caller proved who they are, on the database's clock."""
+    now = await context.services.clock.now(context.services.database)
+    return timedelta(seconds=now - viewer.session.authenticated_at.timestamp())
 
 
 def signed_in(info: Info) -> Viewer:

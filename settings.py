@@ -90,14 +90,18 @@ class Settings(BaseSettings):
     SESSION_IDLE_TIMEOUT: SecondsOrOff = 14 * 86400
     SESSION_MAX_PER_USER: int = Field(default=50, ge=1, le=10_000)
     SESSION_ON_LIMIT: SessionLimitAction = SessionLimitAction.REVOKE_OLDEST
-    SESSION_ACTIVITY_RESOLUTION: SecondsOrOff = 60
+    SESSION_ACTIVITY_RESOLUTION: Seconds = 60
     SESSION_RETENTION: SecondsOrOff = 30 * 86400
     SESSION_ADDRESS: AddressDetail = AddressDetail.FULL
     SESSION_ADDRESS_RETENTION: SecondsOrOff = 30 * 86400  # 0 = as long as the session
     SESSION_EVENT_RETENTION: Seconds = 90 * 86400
-    SESSION_FRESH_FOR: SecondsOrOff = 15 * 60
+    SESSION_FRESH_FOR: SecondsOrOff = 10 * 60
     SESSION_CLEANUP_INTERVAL: SecondsOrOff = 300  # 0 = this server never cleans up by itself
     GUEST_RATE_LIMIT: int = Field(default=60, ge=0)  # per address and minute; 0 = off
+
+    LOGIN_RATE_LIMIT: int = Field(default=600, ge=0)  # per network and ten minutes; 0 = off
+    PASSWORD_MIN_LENGTH: int = Field(default=15, ge=8, le=64)
+    OIDC_ISSUERS: str = ""
 
     @field_validator("ALLOWED_ORIGINS", "TRUSTED_PROXIES", mode="before")
     @classmethod

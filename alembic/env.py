@@ -42,6 +42,14 @@ def database_url() -> str:
     return url.get_secret_value()
 
 
+def pooler() -> str:
+    """Whether PgBouncer stands between: it takes no settings with the connection."""
+    try:
+        return settings.load().DATABASE_POOLER
+    except settings.SettingsError:
+        return ""  # whoever handed the URL over has judged the settings
+
+
 def newer_revisions(connection: Connection) -> set[str]:
     """The revisions that the database is at and this code does not know."""
     context.configure(connection=connection, target_metadata=Base.metadata)
@@ -85,7 +93,9 @@ def migrate(connection: Connection) -> None:
 async def online() -> None:
     """Connects and migrates."""
     try:
-        engine = make_engine(database_url(), timeout=CONNECT_TIMEOUT, poolclass=NullPool)
+        engine = make_engine(
+            database_url(), timeout=CONNECT_TIMEOUT, pooler=pooler(), poolclass=NullPool
+        )
     except DatabaseUrlError as error:
         sys.exit(f"{error}")
     async with engine.begin() as connection:

@@ -39,6 +39,11 @@ def hash_of_own(code: str) -> bytes:
     return made
 
 
+def new_nonce() -> str:
+    """A nonce of 256 bits, in base64url."""
+    return secrets.token_urlsafe(32)
+
+
 def idempotency_key_hash(key: str) -> bytes | None:
     """The hash of a retry's key; None if it is none."""
     return digest("idempotency key", key) if IDEMPOTENCY_KEY.fullmatch(key) else None

@@ -5,6 +5,7 @@ Refused
 ├── Unauthenticated    401: the token says no, or there is none where one is needed
 ├── BadUserInput       400: an argument is understood by nobody
 ├── Forbidden          403: administrators only
+├── ProofNotFresh      403: the caller must prove again who they are
 ├── CrossOrigin        403: a page that is not listed
 ├── RateLimited        429: too many of these from there
 ├── TimedOut           503: the search took too long
@@ -144,6 +145,23 @@ class Forbidden(Refused):
     code = "FORBIDDEN"
     status = 403
     hint = "An operator makes administrators: python app.py users promote"
+
+
+class ProofNotFresh(Refused):
+    """This needs a fresh proof of who you are."""
+
+    code = "REAUTHENTICATION_REQUIRED"
+    status = 403
+    hint = "Send reauthenticate with a password or an ID token, then this again with its new token"
+
+    def __init__(self, max_age: int) -> None:
+        super().__init__(max_age)
+        self.max_age = max_age  # seconds
+
+    @property
+    def extensions(self) -> dict[str, object]:
+        """Beside the code: how old a proof may be."""
+        return super().extensions | {"maxAge": self.max_age}
 
 
 class CrossOrigin(Refused):

@@ -1,5 +1,6 @@
 """Memorable names that people did not choose: a guest's user name, a session's label."""
 
+import re
 import secrets
 import unicodedata
 from collections.abc import Collection
@@ -8,6 +9,19 @@ from random import SystemRandom
 import coolname
 
 MAX_LABEL = 64
+# ASCII only, unique by lower case: look-alikes of other scripts could stand side by side.
+USERNAME = re.compile(r"[A-Za-z0-9._-]{3,64}")
+GUESTS_NAME = re.compile(r"[a-z]+-[a-z]+(-[0-9]{4}|-[0-9]{8})?")
+RESERVED = frozenset(
+    {
+        *("admin", "administrator", "root", "system", "operator", "moderator", "owner", "staff"),
+        *("support", "help", "info", "contact", "security", "abuse", "postmaster", "webmaster"),
+        *("hostmaster", "noreply", "no-reply", "mailer-daemon", "daemon", "nobody", "anonymous"),
+        *("guest", "user", "username", "account", "me", "self", "null", "none", "undefined"),
+        *("true", "false", "api", "www", "graphql", "session", "sessions", "login", "logout"),
+        *("signin", "signup", "register", "password", "bigtwo", "bigtwo-sessions", "test"),
+    }
+)
 
 coolname.replace_random(SystemRandom())  # one guest's name must not foretell the next one's
 
@@ -35,6 +49,14 @@ def username_candidates() -> list[str]:
         f"{two_words()}-{secrets.randbelow(10**4):04}",
         f"{two_words()}-{secrets.randbelow(10**8):08}",
     ]
+
+
+def is_username(name: str) -> bool:
+    """Whether a person may choose this name: form, reserved words, and no guest's shape."""
+    key = name.lower()
+    return bool(USERNAME.fullmatch(name)) and not (
+        key in RESERVED or GUESTS_NAME.fullmatch(key) or not any(map(str.isalnum, key))
+    )
 
 
 def clean_label(label: str) -> str | None:

@@ -181,7 +181,7 @@ async def bulk(database: Database, live: Database, keys: list[tuple[UUID, UUID]]
         nonlocal ended
         chosen = Filter(created_after=edge)
         async for batch in administration.revoke_where(
-            begin, chosen, By(Actor.OPERATOR), spare=None
+            begin, chosen, By(Actor.OPERATOR), spare=None, patience=session_search.ENDLESS
         ):
             ended += len(batch)
             if ended >= BULK:

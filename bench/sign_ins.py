@@ -10,6 +10,7 @@ import time
 from typing import Any
 from uuid import UUID
 
+import strawberry
 from ground import connected, fill, run, show
 from pydantic import SecretStr
 
@@ -17,6 +18,7 @@ from app import make_services
 from auth import codes
 from context import Context
 from resolvers.beginnings import Beginning, begin
+from schema.types import CredentialsInput, LinkCodeInput
 from settings import Settings
 
 AT_ONCE = 32
@@ -58,6 +60,7 @@ async def bench(url: str) -> None:
             DATABASE_URL=SecretStr(url),
             JWT_SECRET=SecretStr(SECRET),
             GUEST_RATE_LIMIT=0,
+            LOGIN_RATE_LIMIT=0,
             SESSION_MAX_PER_USER=CAP,
             DATABASE_TIMEOUT=60,
         )
@@ -94,7 +97,10 @@ async def bench(url: str) -> None:
 
 async def beginnings_of(db: Any, owners: list[tuple[UUID, UUID]]) -> list[Beginning]:
     """A sign-in of each of these sessions' users."""
-    return [Beginning(link_code=code) for code in await make_codes(db, owners)]
+    return [
+        Beginning(credentials=CredentialsInput(link_code=strawberry.Some(LinkCodeInput(code=code))))
+        for code in await make_codes(db, owners)
+    ]
 
 
 if __name__ == "__main__":

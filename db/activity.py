@@ -100,7 +100,8 @@ async def write(db: AsyncConnection, uses: dict[Key, Use]) -> Sequence[Key]:
                 UPDATE user_sessions s
                 SET last_active_at = greatest(
                         s.last_active_at, least(to_timestamp(n.at), clock_timestamp())),
-                    ip_address = CAST(n.address AS inet),
+                    ip_address = CASE WHEN to_timestamp(n.at) >= s.last_active_at
+                                      THEN CAST(n.address AS inet) ELSE s.ip_address END,
                     idle_timeout = coalesce(s.idle_timeout_once_used, s.idle_timeout),
                     idle_timeout_once_used = NULL
                 FROM noted n JOIN held h ON h.user_id = n.user_id AND h.id = n.id

@@ -1,6 +1,6 @@
 """What administrators and operators do to other people's sessions, for resolvers and commands."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
@@ -14,86 +14,69 @@ from db.sessions import COLUMNS, LIVE, RevokedReason, SessionRow, to_sessions
 
 BATCH = 200  # sessions whose users' rows are held for one short transaction
 
-Begin = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
-Key = tuple[UUID, UUID]  # of a session: its user and its id
+Begin = Callable[..., AbstractAsyncContextManager[AsyncConnection]]
 
 
 async def revoke_where(
-    begin: Begin, wanted: Filter, by: By, *, spare: UUID | None
+    begin: Begin, wanted: Filter, by: By, *, spare: UUID | None, patience: str | None = None
 ) -> AsyncIterator[list[SessionRow]]:
     """Ends the live sessions of a filter but one, batch by batch, each committed when it is told.
 
-    begin: a transaction that has checked whoever asks. Users whose row somebody holds are passed
-    over, so that a batch waits for nobody while others wait for it; they come last, one by one,
-    because what they have under way must not outlive this. Raises TooSlow.
+    begin: a transaction that has checked whoever asks and holds the rows of the users it is given,
+    in the order of all ids. Users whose row somebody else holds are passed over, so that a batch
+    waits for nobody while others wait for it; they come last, one by one, because what they have
+    under way must not outlive this. Raises TooSlow.
     """
     after, busy = None, set[UUID]()
     while True:
         async with begin() as db:
-            keys = await session_search.live_keys(db, wanted, spare=spare, after=after, limit=BATCH)
+            keys = await session_search.live_keys(
+                db, wanted, spare=spare, after=after, limit=BATCH, patience=patience
+            )
         if not keys:
             break
-        after = keys[-1][1]
+        after, owners = keys[-1][1], {user_id for user_id, _ in keys}
         async with begin() as db:
-            free = await users.lock_free(db, [user_id for user_id, _ in keys])
-            ended = await revoke_keys(db, wanted, [key for key in keys if key[0] in free], by)
-        busy |= {user_id for user_id, _ in keys} - free
+            free = await users.lock_free(db, list(owners))
+            ended = await revoke_of(db, wanted, free, by, spare=spare)
+        busy |= owners - free
         yield ended
     for user_id in sorted(busy):
-        async with begin() as db:
-            await users.lock(db, user_id)
-            ended = await revoke_of_user(db, wanted, user_id, by, spare=spare)
+        async with begin(user_id) as db:
+            ended = await revoke_of(db, wanted, [user_id], by, spare=spare)
         yield ended
 
 
-async def revoke_keys(
-    db: AsyncConnection, wanted: Filter, keys: list[Key], by: By
+async def revoke_of(
+    db: AsyncConnection, wanted: Filter, owners: Collection[UUID], by: By, *, spare: UUID | None
 ) -> list[SessionRow]:
-    """Ends those of the sessions that still suit the filter and live."""
-    condition, values = where(wanted, LIVE, "s.user_id = k.user_id", "s.id = k.id")
-    return await _revoke(
-        db,
-        f"""
-            FROM unnest(CAST(:user_ids AS uuid[]), CAST(:ids AS uuid[])) AS k (user_id, id)
-            JOIN users u ON u.id = k.user_id
-            WHERE {condition}
-        """,
-        values | {"user_ids": [key[0] for key in keys], "ids": [key[1] for key in keys]},
-        by,
-    )
+    """Ends those of some users' sessions that suit the filter and live.
 
-
-async def revoke_of_user(
-    db: AsyncConnection, wanted: Filter, user_id: UUID, by: By, *, spare: UUID | None
-) -> list[SessionRow]:
-    """Ends those of one user's sessions that suit the filter and live."""
+    By the users, not by the sessions that were found: one of theirs may have made another one.
+    Their rows must be locked, by a statement before this one.
+    """
     condition, values = where(
         wanted,
         LIVE,
         "s.user_id = u.id",
-        "u.id = :owner",
+        "u.id = ANY(:owners)",
         "s.id IS DISTINCT FROM CAST(:spare AS uuid)",
     )
-    return await _revoke(
-        db,
-        f"FROM users u WHERE {condition}",
-        values | {"owner": user_id, "spare": spare},
-        by,
-    )
-
-
-async def _revoke(
-    db: AsyncConnection, which: str, values: dict[str, object], by: By
-) -> list[SessionRow]:
     ended = await db.execute(
         text(f"""
             UPDATE user_sessions s
-            SET revoked_at = now(), revoked_reason = :reason,
+            SET revoked_at = statement_timestamp(), revoked_reason = :reason,
                 revoked_by = CAST(:revoked_by AS uuid)
-            {which}
+            FROM users u WHERE {condition}
             RETURNING {COLUMNS}
         """),  # noqa: S608 - constants
-        values | {"reason": RevokedReason.REVOKED_BY_ADMIN.value, "revoked_by": by.session_id},
+        values
+        | {
+            "owners": list(owners),
+            "spare": spare,
+            "reason": RevokedReason.REVOKED_BY_ADMIN.value,
+            "revoked_by": by.session_id,
+        },
     )
     rows = to_sessions(ended)
     await events.record(db, Kind.REVOKED, rows, by)

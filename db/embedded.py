@@ -309,7 +309,10 @@ def _run(home: _Home, program: str, *words: str, script: bytes = b"") -> None:
 def _initialise(home: _Home) -> None:
     """Make the data folder under another name first: what is called `data` is whole."""
     for leftover in home.folder.glob("data.*"):  # a killed server's initdb may still be writing
-        shutil.rmtree(leftover, ignore_errors=True)
+        for _ in _ticks(f"being made by a killed server in {leftover}"):
+            shutil.rmtree(leftover, ignore_errors=True)
+            if not leftover.exists():
+                break
     data = home.folder / "data"
     if not data.exists():
         new = home.hand_over(Path(tempfile.mkdtemp(prefix="data.", dir=home.folder)))

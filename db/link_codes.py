@@ -11,7 +11,8 @@ from db.sessions import LIVE
 
 # Can still be redeemed: unspent, in time, and the session that made it is live (`c` is the code,
 # `s` that session). An operator's has no session behind it.
-OPEN = f"(c.redeemed_at IS NULL AND c.expires_at > now() AND (c.session_id IS NULL OR {LIVE}))"
+OPEN = f"""(c.redeemed_at IS NULL AND c.expires_at > statement_timestamp()
+    AND (c.session_id IS NULL OR {LIVE}))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +22,16 @@ class LinkCodeRow:
     user_id: UUID
     authenticated_at: datetime | None  # of the session that made it; none: no session did
     redeemed_session_id: UUID | None  # the session that it made, once spent
+    by_operator: bool
     is_open: bool
 
 
 async def count_open(db: AsyncConnection, user_id: UUID) -> int:
-    """How many codes of the user can still be redeemed."""
+    """How many codes that the user made can still be redeemed; an operator's do not count."""
     found = await db.execute(
         text(f"""
             SELECT count(*) FROM link_codes c
-            LEFT JOIN user_sessions s ON s.user_id = c.user_id AND s.id = c.session_id
+            JOIN user_sessions s ON s.user_id = c.user_id AND s.id = c.session_id
             WHERE c.user_id = :user_id AND {OPEN}
         """),  # noqa: S608 - constants
         {"user_id": user_id},
@@ -68,7 +70,7 @@ async def find(db: AsyncConnection, code_hash: bytes) -> LinkCodeRow | None:
     """The code of a hash, unless it was never spent and cannot be any more."""
     found = await db.execute(
         text(f"""
-            SELECT c.user_id, s.authenticated_at, c.redeemed_session_id,
+            SELECT c.user_id, s.authenticated_at, c.redeemed_session_id, c.session_id IS NULL,
                    coalesce({OPEN}, false) AS is_open
             FROM link_codes c
             LEFT JOIN user_sessions s ON s.user_id = c.user_id AND s.id = c.session_id

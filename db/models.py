@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     Uuid,
+    false,
     func,
     text,
 )
@@ -76,6 +77,7 @@ class Username(Base):
 
     username_key: Mapped[str] = mapped_column(primary_key=True)  # lower case
     user_id: Mapped[UUID]
+    reserved_until: Mapped[datetime | None]  # a deleted account's name: nobody's until then
 
 
 class UserSession(Base):
@@ -125,13 +127,14 @@ class UserSession(Base):
     client_os: Mapped[str | None]
     device_type: Mapped[str | None]
     ip_address: Mapped[IPv4Address | IPv6Address | None]
+    # Made with an operator's code, by somebody who may have forgotten the password.
+    is_recovery: Mapped[bool] = mapped_column(server_default=false())
 
 
 class SessionEvent(Base):
     """What became of a session, by whom, written with it and never changed; purged by its age.
 
-    It outlives its session and its user, so it refers to neither. BRIN is enough to find what is
-    old, because rows come in the order of time.
+    It outlives its session and its user, so it refers to neither. Only its address is wiped later.
     """
 
     __tablename__ = "session_events"
@@ -140,7 +143,12 @@ class SessionEvent(Base):
             "kind IN ('CREATED', 'RENAMED', 'REFRESHED', 'REVOKED', 'EXPIRED')", name="kind"
         ),
         CheckConstraint("actor IN ('USER', 'ADMIN', 'OPERATOR', 'SYSTEM')", name="actor"),
-        Index(None, "at", postgresql_using="brin"),
+        Index(None, "at"),
+        Index(
+            "session_events_address_idx",
+            "at",
+            postgresql_where=text("ip_address IS NOT NULL"),
+        ),
     )
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -163,7 +171,11 @@ class LinkCode(Base):
     """
 
     __tablename__ = "link_codes"
-    __table_args__ = (Index(None, "user_id"), Index(None, "expires_at"))
+    __table_args__ = (
+        CheckConstraint("(redeemed_at IS NULL) = (redeemed_session_id IS NULL)", name="redeemed"),
+        Index(None, "user_id"),
+        Index(None, "expires_at"),
+    )
 
     code_hash: Mapped[bytes] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
@@ -188,15 +200,53 @@ class IdempotencyKey(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class GuestCount(Base):
-    """How many guests a network made in the minute that began with its first one.
+class RateCount(Base):
+    """How often something was done in the window that began with its first time.
 
     Unlogged: a crash may forget it, and writing it down costs no flush.
     """
 
-    __tablename__ = "guest_counts"
+    __tablename__ = "rate_counts"
     __table_args__ = {"prefixes": ["UNLOGGED"]}  # noqa: RUF012 - SQLAlchemy's own class attribute
 
-    network: Mapped[str] = mapped_column(primary_key=True)  # an IPv4 address or an IPv6 /64
+    key: Mapped[str] = mapped_column(primary_key=True)  # what is counted, and for whom
     ends_at: Mapped[datetime]
     made: Mapped[int]
+
+
+class Identity(Base):
+    """An identity at an OIDC provider, and whose it is. A directory: it has its own key."""
+
+    __tablename__ = "identities"
+    __table_args__ = (Index(None, "user_id"),)
+
+    issuer: Mapped[str] = mapped_column(primary_key=True)
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[UUID]
+    user_id: Mapped[UUID]
+    linked_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class LoginNonce(Base):
+    """A nonce for one ID token, by its hash. A spent one stays as a spent link code does."""
+
+    __tablename__ = "login_nonces"
+    __table_args__ = (
+        CheckConstraint("(redeemed_at IS NULL) = (redeemed_session_id IS NULL)", name="redeemed"),
+        Index(None, "expires_at"),
+    )
+
+    nonce_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    expires_at: Mapped[datetime]
+    redeemed_at: Mapped[datetime | None]
+    redeemed_session_id: Mapped[UUID | None]
+
+
+class KnownNetwork(Base):
+    """A network from which somebody has signed in to an account."""
+
+    __tablename__ = "known_networks"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    network: Mapped[str] = mapped_column(primary_key=True)  # an IPv4 address or an IPv6 /64
+    last_success_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -43,7 +43,13 @@ SHORT_LIVED = (
         f"expires_at < now() AND coalesce(redeemed_at < now() - {A_RETRY}, true)",
     ),
     ("idempotency_keys", "key_hash", f"created_at < now() - {A_RETRY}"),
-    ("guest_counts", "network", "ends_at < now()"),
+    (
+        "login_nonces",
+        "nonce_hash",
+        f"expires_at < now() AND coalesce(redeemed_at < now() - {A_RETRY}, true)",
+    ),
+    ("rate_counts", "key", "ends_at < now()"),
+    ("usernames", "username_key", "reserved_until < now()"),
 )
 
 
@@ -67,6 +73,11 @@ async def note_expired(db: AsyncConnection, *, limit: int) -> list[SessionRow]:
         {"limit": limit},
     )
     return to_sessions(noted)
+
+
+async def wait_for_lock(db: AsyncConnection) -> None:
+    """Makes this transaction the only one that cleans up, once no other does."""
+    await db.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
 
 
 async def delete_sessions(db: AsyncConnection, *, retention: timedelta, limit: int) -> list[UUID]:

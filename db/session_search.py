@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from db.users import COLUMNS as USER_COLUMNS
 from db.users import UserRow
 
 TIMEOUT = "2s"  # of one look: only a user's sessions and the newest ones have an index
+YEARS = range(1970, 9999)  # of times that a session can have, in any time zone
+ENDLESS = "0"  # for operators, who can wait
 QUERY_CANCELED = "57014"
 STATUSES = {
     "ACTIVE": LIVE,
@@ -42,11 +45,26 @@ class Filter:
     created_before: datetime | None = None
     last_active_after: datetime | None = None
     last_active_before: datetime | None = None
+    session_id: UUID | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether every session is meant."""
         return all(getattr(self, name) is None for name in self.__slots__)
+
+
+def read_network(text: str) -> str:
+    """An address or a network as PostgreSQL reads it. Raises ValueError, for a person."""
+    try:
+        return str(ip_network(text.strip().partition("%")[0], strict=False))
+    except ValueError:
+        raise ValueError(f"{text!r} is no address and no network like 203.0.113.0/24") from None
+
+
+def refuse_odd_time(time: datetime) -> None:
+    """Raises ValueError for a time without an offset, or one that is in no session's life."""
+    if time.tzinfo is None or time.year not in YEARS:
+        raise ValueError(f"{time.isoformat()} is no time with an offset like 2026-01-31T12:00:00Z")
 
 
 CONDITIONS = {
@@ -60,6 +78,7 @@ CONDITIONS = {
     "created_before": "s.created_at < :created_before",
     "last_active_after": "s.last_active_at >= :last_active_after",
     "last_active_before": "s.last_active_at < :last_active_before",
+    "session_id": "s.id = :session_id",
 }
 
 
@@ -74,11 +93,17 @@ def where(wanted: Filter, *more: str) -> tuple[str, dict[str, Any]]:
 
 
 async def page(
-    db: AsyncConnection, wanted: Filter, *, after: UUID | None, limit: int, live: bool = False
+    db: AsyncConnection,
+    wanted: Filter,
+    *,
+    after: UUID | None,
+    limit: int,
+    live: bool = False,
+    patience: str | None = None,
 ) -> list[OwnedSession]:
     """Sessions with their users, those made last first, from one of them on. Raises TooSlow.
 
-    live: only those that live, whatever the filter says.
+    live: only those that live, whatever the filter says. patience: TIMEOUT, unless it is said.
     """
     more = [*([LIVE] if live else []), *(["s.id < :after"] if after else [])]
     condition, values = where(wanted, *more)
@@ -90,6 +115,7 @@ async def page(
             WHERE {condition} ORDER BY s.id DESC LIMIT :limit
         """,  # noqa: S608 - constants
         values | {"limit": limit} | ({"after": after} if after else {}),
+        patience,
     )
     split = len(SessionRow.__slots__)
     return [
@@ -107,7 +133,9 @@ async def owner_of(db: AsyncConnection, session_id: UUID) -> UUID | None:
     return owner
 
 
-async def count_live(db: AsyncConnection, wanted: Filter, *, spare: UUID | None) -> int:
+async def count_live(
+    db: AsyncConnection, wanted: Filter, *, spare: UUID | None, patience: str | None = None
+) -> int:
     """How many live sessions, without the one to spare. Raises TooSlow."""
     condition, values = where(wanted, LIVE, "s.id IS DISTINCT FROM CAST(:spare AS uuid)")
     rows = await search(
@@ -117,12 +145,19 @@ async def count_live(db: AsyncConnection, wanted: Filter, *, spare: UUID | None)
             WHERE {condition}
         """,  # noqa: S608 - constants
         values | {"spare": spare},
+        patience,
     )
     return int(rows[0][0])
 
 
 async def live_keys(
-    db: AsyncConnection, wanted: Filter, *, spare: UUID | None, after: UUID | None, limit: int
+    db: AsyncConnection,
+    wanted: Filter,
+    *,
+    spare: UUID | None,
+    after: UUID | None,
+    limit: int,
+    patience: str | None = None,
 ) -> list[tuple[UUID, UUID]]:
     """The users and ids of live sessions, those made last first, from one on. Raises TooSlow."""
     more = [LIVE, "s.id IS DISTINCT FROM CAST(:spare AS uuid)"]
@@ -134,13 +169,16 @@ async def live_keys(
             WHERE {condition} ORDER BY s.id DESC LIMIT :limit
         """,  # noqa: S608 - constants
         values | {"spare": spare, "limit": limit} | ({"after": after} if after else {}),
+        patience,
     )
     return [(row[0], row[1]) for row in rows]
 
 
-async def search(db: AsyncConnection, query: str, values: Mapping[str, Any]) -> Sequence[Any]:
+async def search(
+    db: AsyncConnection, query: str, values: Mapping[str, Any], patience: str | None
+) -> Sequence[Any]:
     """A query's rows, in a transaction, under a statement timeout of its own. Raises TooSlow."""
-    await db.execute(text(f"SET LOCAL statement_timeout = '{TIMEOUT}'"))
+    await db.execute(text(f"SET LOCAL statement_timeout = '{patience or TIMEOUT}'"))
     try:
         return (await db.execute(text(query), dict(values))).all()
     except DBAPIError as error:

@@ -20,9 +20,10 @@ from db.users import UserRow
 # written down yet.
 IDLE_ENDS_AT = "s.last_active_at + s.idle_timeout + s.activity_resolution"
 
-# The only definition of a live session. `s` is the session's row, the clock is the database's.
-LIVE = f"""(s.revoked_at IS NULL AND s.expires_at > now()
-    AND (s.idle_timeout IS NULL OR {IDLE_ENDS_AT} > now()))"""
+# The only definition of a live session. `s` is the session's row, the clock is the database's: when
+# the statement began, for a transaction may have waited for a lock since it began.
+LIVE = f"""(s.revoked_at IS NULL AND s.expires_at > statement_timestamp()
+    AND (s.idle_timeout IS NULL OR {IDLE_ENDS_AT} > statement_timestamp()))"""
 
 # When a session that is not live has ended; `least` passes over what is NULL.
 ENDED_AT = f"coalesce(s.revoked_at, least(s.expires_at, {IDLE_ENDS_AT}))"
@@ -32,7 +33,8 @@ COLUMNS = f"""
     s.id, s.user_id, s.label, s.created_at, s.authenticated_at, s.last_active_at, s.expires_at,
     CASE WHEN s.idle_timeout IS NOT NULL THEN least(s.expires_at, {IDLE_ENDS_AT}) END,
     s.revoked_at, s.revoked_reason,
-    s.user_agent, s.client_name, s.client_os, s.device_type, s.ip_address, {LIVE}
+    s.user_agent, s.client_name, s.client_os, s.device_type, s.ip_address, s.is_recovery,
+    {LIVE}
 """
 
 # Activity is written down together, so it is noted a little before the resolution is used up.
@@ -50,6 +52,7 @@ class RevokedReason(StrEnum):
     REVOKED_BY_USER = "REVOKED_BY_USER"
     REVOKED_BY_ADMIN = "REVOKED_BY_ADMIN"
     SESSION_LIMIT = "SESSION_LIMIT"
+    CREDENTIAL_CHANGED = "CREDENTIAL_CHANGED"
     USER_DISABLED = "USER_DISABLED"
     SUPERSEDED = "SUPERSEDED"
 
@@ -73,6 +76,7 @@ class SessionRow:
     client_os: str | None
     device_type: str | None
     ip_address: IPv4Address | IPv6Address | IPv4Interface | IPv6Interface | None
+    is_recovery: bool  # made with an operator's code
     is_live: bool
 
 
@@ -100,6 +104,7 @@ class NewSession:
     client_os: str | None
     device_type: str | None
     ip_address: str | None
+    is_recovery: bool = False
 
 
 async def find(db: AsyncConnection, user_id: UUID, session_id: UUID) -> OwnedSession | None:
@@ -111,7 +116,7 @@ async def find(db: AsyncConnection, user_id: UUID, session_id: UUID) -> OwnedSes
         text(f"""
             SELECT {COLUMNS},
                    {USER_COLUMNS},
-                   s.idle_timeout_once_used IS NOT NULL
+                   s.last_active_at <= s.created_at
                        OR s.last_active_at + s.activity_resolution <= now() + :ahead,
                    pg_is_in_recovery()
             FROM user_sessions s JOIN users u ON u.id = s.user_id
@@ -149,15 +154,23 @@ async def live(db: AsyncConnection, user_id: UUID, *, first: UUID) -> list[Sessi
     return to_sessions(rows)
 
 
-async def ended(db: AsyncConnection, user_id: UUID, *, limit: int) -> list[SessionRow]:
-    """The user's sessions that have ended and are still kept, those that ended last first."""
+async def live_and_ended(
+    db: AsyncConnection, user_id: UUID, *, first: UUID, limit: int
+) -> list[SessionRow]:
+    """The user's live sessions as `live` has them, then at most so many that ended, the last first.
+
+    One statement: a session that ends between two would be in both.
+    """
     rows = await db.execute(
         text(f"""
             SELECT {COLUMNS} FROM user_sessions s
-            WHERE s.user_id = :user_id AND NOT {LIVE}
-            ORDER BY {ENDED_AT} DESC, s.id DESC LIMIT :limit
+            WHERE s.user_id = :user_id AND ({LIVE} OR s.id IN (
+                SELECT s.id FROM user_sessions s WHERE s.user_id = :user_id AND NOT {LIVE}
+                ORDER BY {ENDED_AT} DESC, s.id DESC LIMIT :limit))
+            ORDER BY {LIVE} DESC, s.id = :first DESC,
+                     CASE WHEN {LIVE} THEN s.last_active_at ELSE {ENDED_AT} END DESC, s.id DESC
         """),  # noqa: S608 - constants
-        {"user_id": user_id, "limit": limit},
+        {"user_id": user_id, "first": first, "limit": limit},
     )
     return to_sessions(rows)
 
@@ -180,7 +193,7 @@ async def create(
             INSERT INTO user_sessions AS s
                 (user_id, id, label, authenticated_at, expires_at, idle_timeout,
                  idle_timeout_once_used, activity_resolution,
-                 user_agent, client_name, client_os, device_type, ip_address)
+                 user_agent, client_name, client_os, device_type, ip_address, is_recovery)
             VALUES (:user_id, :id, :label,
                     coalesce(CAST(:authenticated_at AS timestamptz), now()),
                     now() + {SECONDS.format("absolute_lifetime")},
@@ -188,7 +201,7 @@ async def create(
                     {SECONDS.format("activity_resolution")},
                     CAST(:user_agent AS text), CAST(:client_name AS text),
                     CAST(:client_os AS text), CAST(:device_type AS text),
-                    CAST(CAST(:ip_address AS text) AS inet))
+                    CAST(CAST(:ip_address AS text) AS inet), :is_recovery)
             RETURNING {COLUMNS}
         """),  # noqa: S608 - constants
         {
@@ -205,6 +218,7 @@ async def create(
             "client_os": new.client_os,
             "device_type": new.device_type,
             "ip_address": new.ip_address,
+            "is_recovery": new.is_recovery,
         },
     )
     return to_session(created.one())
@@ -233,7 +247,7 @@ async def revoke(
     ended = await db.execute(
         text(f"""
             UPDATE user_sessions s
-            SET revoked_at = now(), revoked_reason = :reason, revoked_by = :by
+            SET revoked_at = statement_timestamp(), revoked_reason = :reason, revoked_by = :by
             WHERE s.user_id = :user_id AND s.id = :session_id AND {LIVE}
             RETURNING {COLUMNS}
         """),  # noqa: S608 - constants
@@ -243,8 +257,10 @@ async def revoke(
     return to_session(row) if row else None
 
 
-async def revoke_others(db: AsyncConnection, user_id: UUID, keep: UUID) -> list[SessionRow]:
-    """Ends the user's live sessions but the one that asks for it; those that ended, newest first.
+async def revoke_others(
+    db: AsyncConnection, user_id: UUID, *, keep: UUID, reason: RevokedReason, by: UUID
+) -> list[SessionRow]:
+    """Ends the user's live sessions but one; those that ended, newest first.
 
     The user's row must be locked, by a statement before this one: or a session that is being made
     is missed.
@@ -252,11 +268,11 @@ async def revoke_others(db: AsyncConnection, user_id: UUID, keep: UUID) -> list[
     ended = await db.execute(
         text(f"""
             UPDATE user_sessions s
-            SET revoked_at = now(), revoked_reason = :reason, revoked_by = :keep
+            SET revoked_at = statement_timestamp(), revoked_reason = :reason, revoked_by = :by
             WHERE s.user_id = :user_id AND s.id <> :keep AND {LIVE}
             RETURNING {COLUMNS}
         """),  # noqa: S608 - constants
-        {"user_id": user_id, "keep": keep, "reason": RevokedReason.REVOKED_BY_USER.value},
+        {"user_id": user_id, "keep": keep, "reason": reason.value, "by": by},
     )
     return newest_first(to_sessions(ended))
 
@@ -276,7 +292,7 @@ async def revoke_all(
     ended = await db.execute(
         text(f"""
             UPDATE user_sessions s
-            SET revoked_at = now(), revoked_by = CAST(:by AS uuid),
+            SET revoked_at = statement_timestamp(), revoked_by = CAST(:by AS uuid),
                 revoked_reason = CASE WHEN s.id = CAST(:own AS uuid) THEN :own_reason
                                       ELSE :reason END
             WHERE s.user_id = :user_id AND {LIVE}
@@ -304,7 +320,7 @@ async def revoke_oldest(
     ended = await db.execute(
         text(f"""
             UPDATE user_sessions s
-            SET revoked_at = now(), revoked_reason = :reason, revoked_by = :by
+            SET revoked_at = statement_timestamp(), revoked_reason = :reason, revoked_by = :by
             WHERE s.user_id = :user_id AND {LIVE} AND s.id IN (
                 SELECT s.id FROM user_sessions s WHERE s.user_id = :user_id AND {LIVE}
                 ORDER BY s.created_at DESC, s.id DESC OFFSET :keep

@@ -1,33 +1,33 @@
-"""One connection at a time for a user's writes in one process.
+"""One connection at a time, in one process, for what would wait for each other in the database.
 
-They wait for each other at the user's row anyway. If each waited there with a connection in its
-hand, one busy user would hold the whole pool, and everybody else would wait for that user.
+A user's writes wait at the user's row, sign-ins with one code or under one key at theirs. If each
+waited there with a connection in its hand, one busy client would hold the whole pool, and everybody
+else would wait for that client.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
-from uuid import UUID
 from weakref import WeakValueDictionary
 
 from db.engine import Unavailable
 
 
 class Turns:
-    """Whose turn it is, for each user who has somebody waiting."""
+    """Whose turn it is, for each user, code, key or network that somebody waits for."""
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def take(self, user_id: UUID, *, deadline: float) -> AsyncIterator[None]:
-        """Waits for the user's turn, in the order of coming. Raises Unavailable at the deadline."""
-        lock = self._locks.setdefault(user_id, asyncio.Lock())
+    async def take(self, what: Hashable, *, deadline: float) -> AsyncIterator[None]:
+        """Waits for one's turn, in the order of coming. Raises Unavailable at the deadline."""
+        lock = self._locks.setdefault(what, asyncio.Lock())
         try:
             async with asyncio.timeout_at(deadline):
                 await lock.acquire()
         except TimeoutError:
-            raise Unavailable("the user has too many writes under way") from None
+            raise Unavailable("too much of the same is under way") from None
         try:
             yield
         finally:

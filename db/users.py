@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
@@ -50,14 +50,14 @@ async def claim_name(db: AsyncConnection, user_id: UUID, candidates: Sequence[st
     return claimed.scalar_one_or_none()
 
 
-async def create_guest(db: AsyncConnection, user_id: UUID, username: str) -> UserRow:
-    """A user of whom nothing is known but the name that was claimed for them."""
+async def create(db: AsyncConnection, user_id: UUID, username: str, *, is_guest: bool) -> UserRow:
+    """A user under a name that was claimed for them; of a guest nothing else is known."""
     created = await db.execute(
         text(f"""
-            INSERT INTO users AS u (id, username, is_guest) VALUES (:id, :username, true)
+            INSERT INTO users AS u (id, username, is_guest) VALUES (:id, :username, :is_guest)
             RETURNING {COLUMNS}
         """),  # noqa: S608 - constants
-        {"id": user_id, "username": username},
+        {"id": user_id, "username": username, "is_guest": is_guest},
     )
     return UserRow(*created.one())
 
@@ -106,18 +106,15 @@ async def find_by_name(db: AsyncConnection, username: str) -> UserRow | None:
     return UserRow(*row) if row else None
 
 
-async def page(
-    db: AsyncConnection, *, after: UUID | None, limit: int, administrators: bool
-) -> list[UserRow]:
-    """Users, those made last first, from one of them on; all, or the administrators."""
+async def newest(db: AsyncConnection, *, limit: int, administrators: bool) -> list[UserRow]:
+    """Users, those made last first; all, or the administrators."""
     rows = await db.execute(
         text(f"""
             SELECT {COLUMNS} FROM users u
-            WHERE (CAST(:after AS uuid) IS NULL OR u.id < :after)
-              AND (u.role = 'ADMIN' OR NOT :administrators)
+            WHERE u.role = 'ADMIN' OR NOT :administrators
             ORDER BY u.id DESC LIMIT :limit
         """),  # noqa: S608 - constants
-        {"after": after, "limit": limit, "administrators": administrators},
+        {"limit": limit, "administrators": administrators},
     )
     return [UserRow(*row) for row in rows]
 
@@ -155,3 +152,88 @@ async def lock_free(db: AsyncConnection, user_ids: Sequence[UUID]) -> set[UUID]:
         {"ids": list(user_ids)},
     )
     return set(locked.scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordRow:
+    """A user's password, by its hash; None where there is none."""
+
+    user_id: UUID
+    password_hash: str | None
+
+
+async def find_password(db: AsyncConnection, username: str) -> PasswordRow | None:
+    """The password of the user of a name, in whatever case; None when there is no such user."""
+    found = await db.execute(
+        text("""
+            SELECT u.id, u.password_hash FROM usernames n JOIN users u ON u.id = n.user_id
+            WHERE n.username_key = lower(:username)
+        """),
+        {"username": username},
+    )
+    row = found.one_or_none()
+    return PasswordRow(*row) if row else None
+
+
+async def password_of(db: AsyncConnection, user_id: UUID) -> str | None:
+    """The hash of the user's password; None where there is none."""
+    found = await db.execute(
+        text("SELECT password_hash FROM users WHERE id = :id"), {"id": user_id}
+    )
+    password_hash: str | None = found.scalar_one_or_none()
+    return password_hash
+
+
+async def set_password(db: AsyncConnection, user_id: UUID, password_hash: str) -> None:
+    """Gives the user another password."""
+    await db.execute(
+        text("UPDATE users SET password_hash = :password_hash WHERE id = :id"),
+        {"id": user_id, "password_hash": password_hash},
+    )
+
+
+async def rename(db: AsyncConnection, user_id: UUID, username: str) -> bool:
+    """Gives the user another name, and frees the old one; False when somebody has the new one."""
+    claimed = await db.execute(
+        text("""
+            INSERT INTO usernames (username_key, user_id) VALUES (lower(:username), :user_id)
+            ON CONFLICT DO NOTHING RETURNING username_key
+        """),
+        {"username": username, "user_id": user_id},
+    )
+    if claimed.one_or_none() is None:
+        return False
+    await db.execute(
+        text("DELETE FROM usernames WHERE user_id = :user_id AND username_key <> lower(:username)"),
+        {"username": username, "user_id": user_id},
+    )
+    await db.execute(
+        text("UPDATE users SET username = :username WHERE id = :user_id"),
+        {"username": username, "user_id": user_id},
+    )
+    return True
+
+
+async def become_account(db: AsyncConnection, user_id: UUID) -> None:
+    """Makes a guest an account."""
+    await db.execute(text("UPDATE users SET is_guest = false WHERE id = :id"), {"id": user_id})
+
+
+async def erase(db: AsyncConnection, user: UserRow, *, reserve: timedelta | None) -> None:
+    """Deletes the user and everything of theirs; an account's name stays reserved for a while.
+
+    The user's row must be locked. A key of a retry may name the user for its ten minutes.
+    """
+    for table in ("session_events", "user_sessions", "identities", "link_codes", "known_networks"):
+        await db.execute(
+            text(f"DELETE FROM {table} WHERE user_id = :id"),  # noqa: S608 - constants
+            {"id": user.id},
+        )
+    if reserve:
+        await db.execute(
+            text("UPDATE usernames SET reserved_until = now() + :reserve WHERE user_id = :id"),
+            {"id": user.id, "reserve": reserve},
+        )
+    else:
+        await db.execute(text("DELETE FROM usernames WHERE user_id = :id"), {"id": user.id})
+    await db.execute(text("DELETE FROM users WHERE id = :id"), {"id": user.id})

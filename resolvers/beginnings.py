@@ -1,6 +1,8 @@
-"""Beginning a session: as a guest, or as whoever a credential stands for."""
+"""Beginning a session: as a guest, as whoever a credential stands for, or in place of another."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 import strawberry
@@ -10,11 +12,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth import codes, credentials, devices, names, tokens
 from auth.credentials import Proof
+from auth.devices import Device
 from auth.errors import RateLimited
+from auth.viewer import Viewer
 from context import Context, Info, hold, signed_in
-from db import events, guest_counts, idempotency_keys, link_codes, sessions, users
+from db import events, idempotency_keys, known_networks, link_codes, rate_counts, sessions, users
 from db.events import Actor, By, Kind
 from db.idempotency_keys import IdempotencyRow
+from db.rate_counts import WINDOW
 from db.sessions import NewSession, RevokedReason, SessionRow
 from db.users import UserRow
 from resolvers.endings import tell
@@ -29,6 +34,7 @@ from schema.types import (
 )
 
 NAME_ROUNDS = 3  # after which not even two words and eight digits were free: something is wrong
+CREDENTIALS = ("input", "credentials")
 
 log = structlog.get_logger()
 
@@ -39,7 +45,7 @@ class Beginning:
 
     label: str | None = None  # none: two words
     key_hash: bytes | None = None  # of the idempotency key
-    link_code: str | None = None  # none: as a guest
+    credentials: CredentialsInput | None = None  # none: as a guest
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,13 @@ class SignedIn:
 class Declined(Exception):
     """No session can begin this way, and a person can mend that; what was done is rolled back."""
 
-    def __init__(self, error: UserError) -> None:
-        super().__init__(error.code)
-        self.error = error
+    def __init__(self, code: UserErrorCode, message: str, *path: str) -> None:
+        super().__init__(code)
+        self.error = UserError(code=code, message=message, path=list(path) or None)
+
+
+class Taken(Exception):
+    """Somebody else was faster with an identity: who it is must be found out anew."""
 
 
 async def create_session(
@@ -64,16 +74,25 @@ async def create_session(
     input: CreateSessionInput | None = strawberry.UNSET,  # noqa: A002 - the contract's name
 ) -> CreateSessionPayload:
     """A session and its token, or what is wrong with the input."""
+    context = info.context
     try:
-        return begun(await begin(info.context, read(input if is_given(input) else None)))
+        return begun(await begin(context, read(input if is_given(input) else None)))
     except Declined as declined:
-        return CreateSessionPayload(
-            token=None,
-            token_type="Bearer",  # noqa: S106 - RFC 6750's word
-            expires_at=None,
-            session=None,
-            user_errors=[declined.error],
-        )
+        return await decline(context, declined)
+
+
+async def decline(context: Context, declined: Declined) -> CreateSessionPayload:
+    """What is wrong, to a caller whose session lives. Raises Unauthenticated."""
+    if context.viewer:
+        async with context.begin() as db:
+            await hold(db, context.viewer)
+    return CreateSessionPayload(
+        token=None,
+        token_type="Bearer",  # noqa: S106 - RFC 6750's word
+        expires_at=None,
+        session=None,
+        user_errors=[declined.error],
+    )
 
 
 async def refresh_session(info: Info) -> CreateSessionPayload:
@@ -94,27 +113,19 @@ def read(sent: CreateSessionInput | None) -> Beginning:
     if is_given(sent.label):
         label = names.clean_label(sent.label)
         if label is None:
-            raise Declined(invalid_label("input", "label"))
+            error = invalid_label("input", "label")
+            raise Declined(error.code, error.message, "input", "label")
     if is_given(sent.idempotency_key):
         key_hash = codes.idempotency_key_hash(sent.idempotency_key)
         if key_hash is None:
             raise Declined(
-                UserError(
-                    code=UserErrorCode.INVALID_IDEMPOTENCY_KEY,
-                    message=(
-                        "A key has 22 to 128 characters: letters, digits and signs of ASCII,"
-                        " at random. Make one for each request that you may have to repeat."
-                    ),
-                    path=["input", "idempotencyKey"],
-                )
+                UserErrorCode.INVALID_IDEMPOTENCY_KEY,
+                "A key has 22 to 128 characters: letters, digits and signs of ASCII, at random."
+                " Make one for each request that you may have to repeat.",
+                "input",
+                "idempotencyKey",
             )
-    proof = sent.credentials if is_given(sent.credentials) else None
-    return Beginning(label, key_hash, link_code_of(proof))
-
-
-def link_code_of(sent: CredentialsInput | None) -> str | None:
-    """The code in the credentials, which is the only member that there is."""
-    return sent.link_code.value.code if sent and sent.link_code else None
+    return Beginning(label, key_hash, sent.credentials if is_given(sent.credentials) else None)
 
 
 async def begin(context: Context, wanted: Beginning) -> SignedIn:
@@ -123,63 +134,119 @@ async def begin(context: Context, wanted: Beginning) -> SignedIn:
     The order matters. Who it is comes first, so that a key answers nobody who could not sign in.
     Then the key, so that a retry waits for the first request and not beside it. Then the users'
     rows, so that nothing else changes their sessions. Raises Declined, RateLimited,
-    Unauthenticated.
+    Unauthenticated, StoreUnavailable.
     """
+    device = devices.recognise(context.origin.user_agent)
+    for _ in range(2):
+        proof = await prove(context, wanted.credentials) if wanted.credentials else None
+        try:
+            return await begin_as(context, wanted, proof, device)
+        except Taken:
+            continue
+    raise invalid_credentials(*CREDENTIALS)
+
+
+async def begin_as(
+    context: Context, wanted: Beginning, proof: Proof | None, device: Device
+) -> SignedIn:
+    """The session of whoever was proven; a guest's without a proof."""
     session_id = uuid6.uuid7()
-    async with context.begin() as db:
-        proof = await prove(db, wanted)
-        user_id = proof.user_id if proof else uuid6.uuid7()
+    async with context.begin(turn_of(context, wanted, proof)) as db:
+        user_id = (proof and proof.user_id) or uuid6.uuid7()
         this = IdempotencyRow(fingerprint(wanted, proof), user_id, session_id)
         done = await take_key(db, wanted, this)
         if proof and not proof.is_good_for(done.session_id if done else None):
-            raise invalid_credentials()
+            raise invalid_credentials(*CREDENTIALS)
         if done:
-            return await repeat(db, context, done, this)
+            return await repeat(db, context, done, this, proof)
         if proof:
-            user, ended = await come_back(db, context, proof, session_id)
+            user, ended = await come_back(db, context, proof, user_id, session_id)
         else:
             user, ended = await new_guest(db, context, user_id), []
-        taken = await sessions.live_labels(db, user.id) if proof else ()
-        label = wanted.label or names.label_beside(taken)
+        taken = () if wanted.label or not proof else await sessions.live_labels(db, user.id)
         session = await sessions.create(
             db,
             user.id,
-            new_session(context, user, session_id, label),
-            authenticated_at=proof.authenticated_at if proof else None,
+            new_session(
+                context,
+                user,
+                device,
+                id=session_id,
+                label=wanted.label or names.label_beside(taken),
+                is_recovery=bool(proof and proof.is_recovery),
+            ),
+            authenticated_at=proof.proven_at if proof else None,
         )
-        by = By(Actor.USER, user.id, session.id, context.origin.address)
-        await events.record(db, Kind.CREATED, [session], by)
-        await events.record(db, Kind.REVOKED, ended, by)
+        await record(db, context, session, ended)
     log.info("session_created", user=str(user.id), session=str(session.id))
     tell(ended, by=session.id)
     return SignedIn(mint(context, session), session, user)
 
 
-async def prove(db: AsyncConnection, wanted: Beginning) -> Proof | None:
-    """Who somebody proved to be; None for a guest. Raises Declined."""
-    if wanted.link_code is None:
-        return None
-    proof = await credentials.link_code(db, wanted.link_code)
+def turn_of(context: Context, wanted: Beginning, proof: Proof | None) -> Hashable:
+    """What this would wait for in the database, and others like it: so they wait before it.
+
+    Nobody's user id: callers take turns by that, after these.
+    """
+    if wanted.key_hash:
+        return "key", wanted.key_hash
+    if proof:
+        return "user", proof.user_id or proof.code_hash
+    limited = context.services.policy.guests_per_minute
+    return ("network", context.origin.network) if limited else None
+
+
+# Who it is
+
+
+async def prove(context: Context, sent: CredentialsInput) -> Proof:
+    """Who somebody proves to be, from outside; every try counts. Raises Declined, RateLimited."""
+    services, network = context.services, context.origin.network
+    proof = None
+    if sent.password:
+        typed = sent.password.value
+        await services.throttle.guess(typed.username, network)
+        proof = await credentials.password(
+            services.database, services.passwords, typed.username, typed.password
+        )
+        if proof:
+            await services.throttle.right(typed.username, network)
+    elif sent.link_code:
+        await services.throttle.network(network)
+        proof = await credentials.link_code(services.database, sent.link_code.value.code)
+    elif sent.id_token:
+        await services.throttle.network(network)
+        proof = await prove_by_token(context, sent.id_token.value.token)
     if proof is None:
-        raise invalid_credentials()
+        raise invalid_credentials(*CREDENTIALS)
     return proof
 
 
-def invalid_credentials() -> Declined:
+async def prove_by_token(context: Context, token: str) -> Proof | None:
+    """The proof in an ID token, on the database's clock."""
+    services = context.services
+    now = await services.clock.now(services.database)
+    return await credentials.id_token(services.database, services.providers, token, now=now)
+
+
+def invalid_credentials(*path: str) -> Declined:
     """One answer for wrong, spent and late: it must not tell which."""
     return Declined(
-        UserError(
-            code=UserErrorCode.INVALID_CREDENTIALS,
-            message="Nobody can sign in with this. Ask for a new code.",
-            path=["input", "credentials"],
-        )
+        UserErrorCode.INVALID_CREDENTIALS,
+        "Nobody can sign in with these: they are wrong, spent or too old.",
+        *path,
     )
+
+
+# A retry
 
 
 def fingerprint(wanted: Beginning, proof: Proof | None) -> bytes:
     """What a retry has in common with the first request: the method, the user and the label."""
-    method, user = ("linkCode", str(proof.user_id)) if proof else ("guest", None)
-    return codes.digest(method, user, wanted.label)
+    if proof is None:
+        return codes.digest("guest", None, wanted.label)
+    whose = f"{proof.identity.issuer} {proof.identity.subject}" if proof.identity else proof.user_id
+    return codes.digest(proof.method, f"{whose}", wanted.label)
 
 
 async def take_key(
@@ -190,58 +257,71 @@ async def take_key(
 
 
 async def repeat(
-    db: AsyncConnection, context: Context, done: IdempotencyRow, this: IdempotencyRow
+    db: AsyncConnection,
+    context: Context,
+    done: IdempotencyRow,
+    this: IdempotencyRow,
+    proof: Proof | None,
 ) -> SignedIn:
     """The session that the first request made, with a fresh token. Raises Declined."""
+    caller = await hold(db, context.viewer, done.user_id) if context.viewer else None
     if done.request_hash != this.request_hash:
         raise Declined(
-            UserError(
-                code=UserErrorCode.IDEMPOTENCY_CONFLICT,
-                message="Another request was sent under this key. Each request needs its own.",
-                path=["input", "idempotencyKey"],
-            )
+            UserErrorCode.IDEMPOTENCY_CONFLICT,
+            "Another request was sent under this key. Each request needs its own.",
+            "input",
+            "idempotencyKey",
         )
-    if context.viewer:
-        await hold(db, context.viewer)
     found = await sessions.find(db, done.user_id, done.session_id)
     if found is None or not found.session.is_live or found.user.disabled_at:
         raise Declined(
-            UserError(
-                code=UserErrorCode.IDEMPOTENCY_ENDED,
-                message="The session that was made under this key has ended. Make a new key.",
-                path=["input", "idempotencyKey"],
-            )
+            UserErrorCode.IDEMPOTENCY_ENDED,
+            "The session that was made under this key has ended. Make a new key.",
+            "input",
+            "idempotencyKey",
         )
+    if caller and proof and caller.session_id != done.session_id:
+        ended = await supersede(db, caller, done.session_id)
+        await events.record(db, Kind.REVOKED, ended, context.by(caller))
+        tell(ended, by=done.session_id)
+    log.info("session_repeated", user=str(done.user_id), session=str(done.session_id))
     return SignedIn(mint(context, found.session), found.session, found.user)
 
 
-async def come_back(
-    db: AsyncConnection, context: Context, proof: Proof, session_id: UUID
-) -> tuple[UserRow, list[SessionRow]]:
-    """A known user, with room for one more session; and the sessions that were ended for it.
+# The transaction's parts
 
-    The caller's own session is left for the new one. Raises Declined.
+
+async def come_back(
+    db: AsyncConnection, context: Context, proof: Proof, user_id: UUID, session_id: UUID
+) -> tuple[UserRow, list[SessionRow]]:
+    """The user of a proof, with room for one more session; the sessions that were ended for it.
+
+    The caller's own session is left for the new one. Raises Declined, Taken.
     """
-    caller, ended = context.viewer, []
+    caller = context.viewer
     if caller:
-        await hold(db, caller, proof.user_id)
+        await hold(db, caller, user_id)
     else:
-        await users.lock(db, proof.user_id)
-    user = await users.find(db, proof.user_id)
-    if user is None or user.disabled_at:
-        raise invalid_credentials()
-    if not await link_codes.redeem(db, proof.link_code, session_id):
-        raise invalid_credentials()
-    if caller:
-        superseded = await sessions.revoke(
-            db,
-            caller.user_id,
-            caller.session_id,
-            reason=RevokedReason.SUPERSEDED,
-            by=session_id,
-        )
-        ended += [superseded] if superseded else []
+        await users.lock(db, user_id)
+    if proof.user_id is None:
+        user = await new_account(db, proof, user_id, session_id)
+    else:
+        spent = await credentials.spend(db, proof, session_id)
+        if spent is None:
+            raise invalid_credentials(*CREDENTIALS)
+        user = spent
+    if proof.method == "password":
+        await known_networks.remember(db, user.id, context.origin.network)
+    ended = await supersede(db, caller, session_id) if caller else []
     return user, ended + await make_room(db, context, user.id, session_id)
+
+
+async def supersede(db: AsyncConnection, caller: Viewer, session_id: UUID) -> list[SessionRow]:
+    """Leaves the caller's session for the one that its device has now; what ended."""
+    ended = await sessions.revoke(
+        db, caller.user_id, caller.session_id, reason=RevokedReason.SUPERSEDED, by=session_id
+    )
+    return [ended] if ended else []
 
 
 async def make_room(
@@ -255,38 +335,58 @@ async def make_room(
         )
     if len(await sessions.live_labels(db, user_id)) >= policy.max_sessions:
         raise Declined(
-            UserError(
-                code=UserErrorCode.SESSION_LIMIT,
-                message=f"There may be {policy.max_sessions} sessions. End one of them first.",
-                path=None,
-            )
+            UserErrorCode.SESSION_LIMIT,
+            f"There may be {policy.max_sessions} sessions. End one of them first.",
         )
     return []
 
 
 async def new_guest(db: AsyncConnection, context: Context, user_id: UUID) -> UserRow:
-    """A guest under a name that was free. Raises RateLimited."""
+    """A guest. Raises RateLimited."""
     if context.viewer:
         await hold(db, context.viewer)
     limit = context.services.policy.guests_per_minute
     if limit:
-        wait = await guest_counts.count_one_more(db, context.origin.network, limit=limit)
+        key = f"guest {context.origin.network}"
+        wait = await rate_counts.count_up_to(db, key, limit=limit, window=WINDOW)
         if wait is not None:
             raise RateLimited(wait)
+    return await new_user(db, user_id, is_guest=True)
+
+
+async def new_account(
+    db: AsyncConnection, proof: Proof, user_id: UUID, session_id: UUID
+) -> UserRow:
+    """The account of an identity that signs in for the first time. Raises Taken."""
+    user = await new_user(db, user_id, is_guest=False)
+    if not await credentials.link(db, proof, user_id, session_id):
+        raise Taken
+    return user
+
+
+async def new_user(db: AsyncConnection, user_id: UUID, *, is_guest: bool) -> UserRow:
+    """A user under a generated name that was free."""
     for _ in range(NAME_ROUNDS):
         username = await users.claim_name(db, user_id, names.username_candidates())
         if username:
-            return await users.create_guest(db, user_id, username)
+            return await users.create(db, user_id, username, is_guest=is_guest)
     raise RuntimeError("no generated name was free")
 
 
-def new_session(context: Context, user: UserRow, session_id: UUID, label: str) -> NewSession:
+def new_session(
+    context: Context,
+    user: UserRow,
+    device: Device,
+    *,
+    id: UUID,  # noqa: A002 - a session's
+    label: str,
+    is_recovery: bool,
+) -> NewSession:
     """What a session begins with, by the policy of this moment and on the caller's device."""
-    policy, origin = context.services.policy, context.origin
+    policy = context.services.policy
     idle_timeout, once_used = policy.idle_timeouts(is_guest=user.is_guest)
-    device = devices.recognise(origin.user_agent)
     return NewSession(
-        id=session_id,
+        id=id,
         label=label,
         absolute_lifetime=policy.absolute_lifetime,
         idle_timeout=idle_timeout,
@@ -296,8 +396,53 @@ def new_session(context: Context, user: UserRow, session_id: UUID, label: str) -
         client_name=device.name,
         client_os=device.os,
         device_type=device.kind,
-        ip_address=origin.address,
+        ip_address=context.origin.address,
+        is_recovery=is_recovery,
     )
+
+
+async def record(
+    db: AsyncConnection, context: Context, session: SessionRow, ended: list[SessionRow]
+) -> None:
+    """Writes down that a session began, and which ended for it."""
+    by = By(Actor.USER, session.user_id, session.id, context.origin.address)
+    await events.record(db, Kind.CREATED, [session], by)
+    await events.record(db, Kind.REVOKED, ended, by)
+
+
+async def begin_anew(
+    db: AsyncConnection,
+    context: Context,
+    caller: Viewer,
+    *,
+    proven_at: datetime | None,
+    end_others: bool,
+) -> tuple[SessionRow, list[SessionRow]]:
+    """A session in the place of the caller's, on the same device; and the sessions that ended.
+
+    The caller's ends as SUPERSEDED; with end_others all others and every open code as
+    CREDENTIAL_CHANGED. The user's row must be locked. proven_at None: now.
+    """
+    session_id, user = uuid6.uuid7(), await users.find(db, caller.user_id)
+    if user is None:
+        raise RuntimeError("the user is gone although its row is locked")
+    ended = await supersede(db, caller, session_id)
+    if end_others:
+        ended += await sessions.revoke_others(
+            db,
+            user.id,
+            keep=session_id,
+            reason=RevokedReason.CREDENTIAL_CHANGED,
+            by=session_id,
+        )
+        await link_codes.close(db, user.id)
+    device = devices.recognise(context.origin.user_agent)
+    new = new_session(
+        context, user, device, id=session_id, label=caller.session.label, is_recovery=False
+    )
+    session = await sessions.create(db, user.id, new, authenticated_at=proven_at)
+    await record(db, context, session, ended)
+    return session, ended
 
 
 def begun(signed_in: SignedIn) -> CreateSessionPayload:

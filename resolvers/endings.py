@@ -8,7 +8,7 @@ import structlog
 
 from auth.errors import Unauthenticated
 from auth.viewer import Viewer
-from context import Context, Info, hold, signed_in
+from context import Context, Info, fresh, hold, signed_in
 from db import events, link_codes, sessions
 from db.events import Kind
 from db.sessions import RevokedReason, SessionRow
@@ -28,8 +28,6 @@ async def revoke_session(
     """Ends a session before it answers; without id, the caller's own."""
     viewer = signed_in(info)
     target = parse_id(id) if is_given(id) else viewer.session_id
-    if target is None:
-        return RevokeSessionPayload(status=RevokeSessionStatus.NOT_FOUND, session=None)
     status, row = await end(info.context, viewer, target)
     own = target == viewer.session_id
     return RevokeSessionPayload(
@@ -38,14 +36,16 @@ async def revoke_session(
 
 
 async def end(
-    context: Context, viewer: Viewer, target: UUID
+    context: Context, viewer: Viewer, target: UUID | None
 ) -> tuple[RevokeSessionStatus, SessionRow | None]:
-    """Ends a session of the caller's user; what became of it.
+    """Ends a session of the caller's user; what became of it. None is what nobody has.
 
     Signing out of a session that was ended meanwhile is what was wanted. Ending another one from
     it is refused (Unauthenticated): a revoked device can do nothing more.
     """
     own = target == viewer.session_id
+    if not own:
+        await fresh(context, viewer)
     reason = RevokedReason.SIGNED_OUT if own else RevokedReason.REVOKED_BY_USER
     async with context.begin() as db:
         try:
@@ -53,6 +53,8 @@ async def end(
         except Unauthenticated:
             if not own:
                 raise
+        if target is None:
+            return RevokeSessionStatus.NOT_FOUND, None
         ended = await sessions.revoke(
             db, viewer.user_id, target, reason=reason, by=viewer.session_id
         )
@@ -68,17 +70,23 @@ async def end(
 
 async def revoke_other_sessions(info: Info) -> RevokeSessionsPayload:
     """Ends the caller's sessions but the one that asks for it."""
-    viewer = signed_in(info)
+    viewer = await fresh(info.context, signed_in(info))
     async with info.context.begin() as db:
         await hold(db, viewer)
-        ended = await sessions.revoke_others(db, viewer.user_id, keep=viewer.session_id)
+        ended = await sessions.revoke_others(
+            db,
+            viewer.user_id,
+            keep=viewer.session_id,
+            reason=RevokedReason.REVOKED_BY_USER,
+            by=viewer.session_id,
+        )
         await events.record(db, Kind.REVOKED, ended, info.context.by(viewer))
     return told(ended, viewer)
 
 
 async def revoke_all_sessions(info: Info) -> RevokeSessionsPayload:
     """Ends the caller's sessions, the one that asks for it too, and every open code."""
-    viewer = signed_in(info)
+    viewer = await fresh(info.context, signed_in(info))
     async with info.context.begin() as db:
         await hold(db, viewer)
         ended = await sessions.revoke_all(

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from auth import codes
-from context import Info, hold, signed_in
+from context import Info, fresh, hold, signed_in
 from db import link_codes
 from schema.types import CreateLinkCodePayload, UserError, UserErrorCode
 
@@ -13,7 +13,7 @@ MAX_OPEN = 3  # of one user
 
 async def create_link_code(info: Info) -> CreateLinkCodePayload:
     """A code with which another device signs in as the caller, once, soon."""
-    viewer = signed_in(info)
+    viewer = await fresh(info.context, signed_in(info))
     code = codes.new_link_code()
     async with info.context.begin() as db:
         await hold(db, viewer)

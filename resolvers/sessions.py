@@ -39,13 +39,13 @@ async def my_sessions(info: Info, *, include_ended: bool = False) -> list[Sessio
     With include_ended those that ended last follow.
     """
     viewer = signed_in(info)
-    rows = await info.context.read(
-        lambda db: sessions.live(db, viewer.user_id, first=viewer.session_id)
-    )
+    own = viewer.session_id
     if include_ended:
-        rows += await info.context.read(
-            lambda db: sessions.ended(db, viewer.user_id, limit=MAX_ENDED)
+        rows = await info.context.read(
+            lambda db: sessions.live_and_ended(db, viewer.user_id, first=own, limit=MAX_ENDED)
         )
+    else:
+        rows = await info.context.read(lambda db: sessions.live(db, viewer.user_id, first=own))
     return [to_session(row, viewer.user, is_current=row.id == viewer.session_id) for row in rows]
 
 
@@ -73,27 +73,27 @@ async def rename_session(
 ) -> RenameSessionPayload:
     """Calls one of the caller's live sessions something else."""
     viewer = signed_in(info)
-    cleaned = names.clean_label(label)
-    if cleaned is None:
-        return RenameSessionPayload(session=None, user_errors=[invalid_label("label")])
-    target = parse_id(id)
+    cleaned, target = names.clean_label(label), parse_id(id)
     async with info.context.begin() as db:
         await hold(db, viewer)
-        row = await sessions.rename(db, viewer.user_id, target, cleaned) if target else None
+        row = None
+        if cleaned and target:
+            row = await sessions.rename(db, viewer.user_id, target, cleaned)
         await events.record(db, Kind.RENAMED, [row] if row else [], info.context.by(viewer))
     if row is None:
-        return RenameSessionPayload(
-            session=None,
-            user_errors=[
-                UserError(
-                    code=UserErrorCode.NOT_FOUND,
-                    message="You have no live session of this id.",
-                    path=["id"],
-                )
-            ],
-        )
+        error = not_found("id") if cleaned else invalid_label("label")
+        return RenameSessionPayload(session=None, user_errors=[error])
     renamed = to_session(row, viewer.user, is_current=row.id == viewer.session_id)
     return RenameSessionPayload(session=renamed, user_errors=[])
+
+
+def not_found(*path: str) -> UserError:
+    """What a person is told whose session is not there, or somebody else's."""
+    return UserError(
+        code=UserErrorCode.NOT_FOUND,
+        message="You have no live session of this id.",
+        path=list(path),
+    )
 
 
 def invalid_label(*path: str) -> UserError:

@@ -2,11 +2,13 @@
 
 import strawberry
 
-from resolvers import administration, beginnings, endings, link_codes, users
+from resolvers import accounts, administration, beginnings, endings, link_codes, users
 from resolvers import sessions as own_sessions
 from schema.types import (
     CreateLinkCodePayload,
+    CreateLoginNoncePayload,
     CreateSessionPayload,
+    DeleteAccountPayload,
     RenameSessionPayload,
     RevokeSessionPayload,
     RevokeSessionsPayload,
@@ -17,7 +19,9 @@ from schema.types import (
     User,
 )
 
-PUBLIC = frozenset({"viewer", "currentSession", "sessionPolicy", "createSession"})
+PUBLIC = frozenset(
+    {"viewer", "currentSession", "sessionPolicy", "createSession", "createLoginNonce"}
+)
 
 
 @strawberry.type
@@ -107,4 +111,49 @@ class Mutation:
     set_user_disabled: SetUserDisabledPayload = strawberry.mutation(
         resolver=administration.set_user_disabled,
         description="Administrators only. Disabling ends all sessions of the user.",
+    )
+    claim_account: CreateSessionPayload = strawberry.mutation(
+        resolver=accounts.claim_account,
+        description=(
+            "The guest becomes an account: same user, a new session (token); the caller's old one"
+            " ends as SUPERSEDED, other devices and open link codes with it (CREDENTIAL_CHANGED)"
+            " unless revokeOthers is false."
+        ),
+    )
+    change_password: CreateSessionPayload = strawberry.mutation(
+        resolver=accounts.change_password,
+        description=(
+            "Ends all other sessions (CREDENTIAL_CHANGED), the caller's as SUPERSEDED, and answers"
+            " a new one. Without currentPassword only where there is none, or shortly after an"
+            " operator's code let the caller in."
+        ),
+    )
+    reauthenticate: CreateSessionPayload = strawberry.mutation(
+        resolver=accounts.reauthenticate,
+        description=(
+            "Fresh proof (password or ID token of the caller's own user; nothing else): a new"
+            " session with a new authenticatedAt; the old one ends as SUPERSEDED."
+        ),
+    )
+    link_identity: CreateSessionPayload = strawberry.mutation(
+        resolver=accounts.link_identity,
+        description=(
+            "Links an OIDC identity to the caller's user; a guest becomes an account. A new"
+            " session; ends the others as claimAccount does."
+        ),
+    )
+    unlink_identity: CreateSessionPayload = strawberry.mutation(
+        resolver=accounts.unlink_identity,
+        description=(
+            "The last way to sign in cannot be unlinked. Ends the others as CREDENTIAL_CHANGED and"
+            " answers a new session."
+        ),
+    )
+    create_login_nonce: CreateLoginNoncePayload = strawberry.mutation(
+        resolver=accounts.create_login_nonce,
+        description="Server-issued, single-use, for the OIDC nonce.",
+    )
+    delete_account: DeleteAccountPayload = strawberry.mutation(
+        resolver=accounts.delete_account,
+        description="Deletes the user and everything of it; ends every session.",
     )

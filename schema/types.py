@@ -2,6 +2,8 @@
 
 from datetime import datetime
 from enum import Enum
+from typing import Any
+from uuid import UUID
 
 import strawberry
 
@@ -28,6 +30,9 @@ class SessionRevokedReason(Enum):
     )
     SESSION_LIMIT = strawberry.enum_value(
         "SESSION_LIMIT", description="It was the oldest, and its user had too many."
+    )
+    CREDENTIAL_CHANGED = strawberry.enum_value(
+        "CREDENTIAL_CHANGED", description="When a way to sign in was added, changed or removed."
     )
     USER_DISABLED = strawberry.enum_value(
         "USER_DISABLED", description="With all others, when the user was disabled."
@@ -78,6 +83,28 @@ class UserErrorCode(Enum):
     NOT_FOUND = strawberry.enum_value(
         "NOT_FOUND", description="Nothing of yours has this id; another user's looks the same."
     )
+    INVALID_USERNAME = strawberry.enum_value(
+        "INVALID_USERNAME",
+        description="3 to 64 ASCII letters, digits, dots, hyphens, underscores; not reserved.",
+    )
+    USERNAME_TAKEN = strawberry.enum_value(
+        "USERNAME_TAKEN", description="Somebody has this name, in whatever case."
+    )
+    INVALID_PASSWORD = strawberry.enum_value(
+        "INVALID_PASSWORD", description="Too short, too long, too common or too near a name."
+    )
+    ALREADY_CLAIMED = strawberry.enum_value(
+        "ALREADY_CLAIMED", description="The caller is an account already."
+    )
+    CONFIRMATION_MISMATCH = strawberry.enum_value(
+        "CONFIRMATION_MISMATCH", description="This is not the caller's user name."
+    )
+    IDENTITY_TAKEN = strawberry.enum_value(
+        "IDENTITY_TAKEN", description="The identity is linked already."
+    )
+    LAST_CREDENTIAL = strawberry.enum_value(
+        "LAST_CREDENTIAL", description="There would be no way left to sign in."
+    )
 
 
 @strawberry.enum(description="What happens to who has all the sessions allowed and signs in.")
@@ -90,6 +117,26 @@ class SessionLimitAction(Enum):
     REJECT = strawberry.enum_value("REJECT", description="No session begins (SESSION_LIMIT).")
 
 
+@strawberry.type(description="An account at an OIDC provider that signs in as the user.")
+class Identity:
+    """One way to sign in."""
+
+    id: strawberry.ID
+    issuer: str
+    linked_at: datetime
+
+
+async def own_identities(
+    root: strawberry.Parent["User"], info: strawberry.Info[Any, None]
+) -> list[Identity]:
+    """A user's identities, read only where they are asked for."""
+    rows = await info.context.identities_of(UUID(root.id))
+    return [
+        Identity(id=strawberry.ID(str(row.id)), issuer=row.issuer, linked_at=row.linked_at)
+        for row in rows
+    ]
+
+
 @strawberry.type(description="A person, or a guest of whom only a generated name is known.")
 class User:
     """The owner of sessions."""
@@ -98,6 +145,9 @@ class User:
     username: str
     is_guest: bool
     created_at: datetime
+    identities: list[Identity] = strawberry.field(
+        resolver=own_identities, description="One's own; of anybody else's user none are told."
+    )
 
 
 @strawberry.type(description="What is known of a device; it is what the device says of itself.")
@@ -174,11 +224,28 @@ class LinkCodeInput:
     code: str = strawberry.field(description="In any case, with or without its hyphens.")
 
 
+@strawberry.input(description="A user name and its password.")
+class PasswordInput:
+    """As a person types them."""
+
+    username: str = strawberry.field(description="In any case.")
+    password: str
+
+
+@strawberry.input(description="An OIDC ID token whose nonce createLoginNonce answered.")
+class IdTokenInput:
+    """From one of the configured providers."""
+
+    token: str
+
+
 @strawberry.input(one_of=True, description="How somebody proves who they are: one member.")
 class CredentialsInput:
     """A login method each."""
 
-    link_code: strawberry.Maybe[LinkCodeInput]
+    password: strawberry.Maybe[PasswordInput] = None
+    id_token: strawberry.Maybe[IdTokenInput] = None
+    link_code: strawberry.Maybe[LinkCodeInput] = None
 
 
 @strawberry.input(description="How a session is begun.")
@@ -327,3 +394,19 @@ class SetUserDisabledPayload:
 
     user: User | None
     status: SetUserDisabledStatus
+
+
+@strawberry.type(description="A nonce for one ID token, shown once.")
+class CreateLoginNoncePayload:
+    """To be sent to the provider."""
+
+    nonce: str
+    expires_at: datetime
+
+
+@strawberry.type(description="Whether the user is gone, or userErrors.")
+class DeleteAccountPayload:
+    """Either all is deleted, or nothing."""
+
+    deleted: bool
+    user_errors: list[UserError]

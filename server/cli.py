@@ -17,12 +17,12 @@ from db.engine import NotMigrated, Unavailable
 from db.session_search import TooSlow
 from db.url import DatabaseUrlError
 from server import commands, doctor, run, session_commands, user_commands
-from server.commands import NothingFound
+from server.commands import NothingFound, RefusedError
 from server.database import DatabaseError
 from server.run import MakeApp
 from settings import Settings, SettingsError, load
 
-FAILED, UNAVAILABLE, NOT_FOUND, TERMINATED = 1, 3, 4, 143
+FAILED, USAGE, UNAVAILABLE, NOT_FOUND, TERMINATED = 1, 2, 3, 4, 143
 
 Apply = Annotated[bool, typer.Option("--apply", help="Do it, instead of showing what would be.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for scripts.")]
@@ -32,7 +32,8 @@ Guest = Annotated[bool | None, typer.Option("--guest/--account", help="Of guests
 Status = Annotated[str | None, typer.Option(metavar="STATUS", help="ACTIVE, EXPIRED or REVOKED.")]
 Label = Annotated[str | None, typer.Option(metavar="TEXT", help="With this in their label.")]
 Network = Annotated[
-    str | None, typer.Option("--from", metavar="NETWORK", help="Last used from 203.0.113.0/24.")
+    str | None,
+    typer.Option("--from", metavar="NETWORK", help="Last used from there: 203.0.113.0/24."),
 ]
 Time = "YYYY-MM-DD[Thh:mm:ss], UTC unless it has an offset"
 CreatedAfter = Annotated[
@@ -50,10 +51,10 @@ def main(make_app: MakeApp, arguments: list[str] | None = None) -> None:
         make(make_app)(arguments, prog_name="python app.py")
     except (SettingsError, DatabaseUrlError) as error:
         stop(f"These settings cannot be used:\n{indent(str(error), '  ')}", FAILED)
-    except (run.StartError, EmbeddedError) as error:
+    except (run.StartError, EmbeddedError, RefusedError) as error:
         stop(f"{error}", FAILED)
     except DatabaseError as error:
-        stop(f"{error}", FAILED)
+        stop(f"{error}", UNAVAILABLE)
     except NotMigrated:
         stop("The database is not migrated. Do that first:  make migrate", UNAVAILABLE)
     except Unavailable as error:
@@ -120,9 +121,12 @@ def add_upkeep(whole: typer.Typer) -> None:
         token: Annotated[
             bool, typer.Option("--token", help="Explain a token, asked for or piped in; offline.")
         ] = False,
+        words: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
         json: Json = False,
     ) -> None:
         """Check settings, keys and database; or explain a token, without printing it."""
+        if words:  # probably a token, which must not be quoted
+            stop("A token is asked for or piped in: as an argument every process sees it.", USAGE)
         settings = load_for_doctor(json=json)
         if token:
             healthy = doctor.explain_token(settings, json=json)
@@ -178,7 +182,7 @@ def make_sessions() -> typer.Typer:
     @verbs.command()
     def revoke(
         id: Annotated[  # noqa: A002
-            str | None, typer.Argument(metavar="[ID]", help="This session alone.")
+            str | None, typer.Argument(metavar="ID", help="This session alone.")
         ] = None,
         *,
         user: User = None,

@@ -9,6 +9,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 from background.cleanup import Cleanup
@@ -17,14 +18,19 @@ from db.engine import Database
 from server import database
 from settings import Settings
 
-TIMEOUT = 60.0  # seconds for one batch or one count: nobody waits for them
+TIMEOUT = 600.0  # seconds for one batch or one count: nobody waits for them
 WIDTH = 200  # columns of a table that no terminal bounds
+NARROWEST = 120  # columns below which a table is wrapped by the terminal: an id must stay whole
 
 T = TypeVar("T")
 
 
 class NothingFound(Exception):
     """Nobody or nothing has the name that was typed; the message says what was looked for."""
+
+
+class RefusedError(Exception):
+    """What was asked for is not done; the message says why and what to do."""
 
 
 def work(settings: Settings, do: Callable[[Database], Awaitable[T]]) -> T:
@@ -57,8 +63,10 @@ def cleanup(settings: Settings, *, apply: bool, json: bool) -> None:
             retention = timedelta(seconds=settings.SESSION_RETENTION)
             return await pool.read(lambda db: purge.count(db, retention=retention))
         done = make_cleanup(settings, pool)
-        with Console(stderr=True).status("Purging …"):
+        with Console(stderr=True).status("Purging …") as status:
+            telling = asyncio.create_task(tell(done, status))
             await done.run(budget=None)
+            telling.cancel()
         return done.sessions_purged, done.guests_deleted
 
     sessions, guests = work(settings, do)
@@ -71,6 +79,15 @@ def cleanup(settings: Settings, *, apply: bool, json: bool) -> None:
             f"Would purge {sessions} sessions and {guests} guests."
             " Nothing was changed; --apply does it."
         )
+
+
+async def tell(cleanup: Cleanup, status: Status) -> None:
+    """Shows for ever how far a cleanup has come."""
+    while True:
+        status.update(
+            f"Purged {cleanup.sessions_purged:,} sessions and {cleanup.guests_deleted:,} guests …"
+        )
+        await asyncio.sleep(0.5)
 
 
 def make_cleanup(settings: Settings, pool: Database) -> Cleanup:
@@ -104,8 +121,9 @@ def show_table(rows: Sequence[Mapping[str, object]], *, title: str | None = None
         table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name == "id")
     for row in rows:
         table.add_row(*(shown(value) for value in row.values()))
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, markup=False, highlight=False)
-    console.print(table if rows else "None.")
+    console = Console(markup=False, highlight=False, emoji=False)
+    console.width = max(console.width, NARROWEST) if sys.stdout.isatty() else WIDTH
+    console.print(table if rows else f"{title}: none" if title else "None.")
 
 
 def shown(value: object) -> str:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pydantic import SecretStr
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from auth import keys
+from auth import keys, oidc
 from db import embedded, migrations
 from db.url import DatabaseUrlError, connect_arguments, without_password
 from server import secret
@@ -18,7 +18,7 @@ class DatabaseError(Exception):
 
 
 def refuse_unusable(settings: Settings) -> None:
-    """Looks at the URL and the secret before anything is started. Raises SettingsError."""
+    """Looks at URL, secret and providers before anything is started. Raises SettingsError."""
     problems = []
     url, key = settings.DATABASE_URL, settings.JWT_SECRET
     try:
@@ -36,6 +36,10 @@ def refuse_unusable(settings: Settings) -> None:
             )
     except keys.WeakSecretError as error:
         problems.append(str(error))
+    try:
+        oidc.parse_issuers(settings.OIDC_ISSUERS)
+    except ValueError as error:
+        problems.append(f"OIDC_ISSUERS: {error}")
     if problems:
         raise SettingsError("\n".join(problems))
 

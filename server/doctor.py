@@ -8,13 +8,13 @@ import ipaddress
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auth import keys, tokens
+from auth import keys, passwords, tokens
 from auth.errors import Unauthenticated
 from db import embedded, maintenance, migrations
 from db.clock import MAX_OFFSET, Clock
@@ -26,6 +26,8 @@ from settings import STATE, Settings, SettingsError
 OLDEST_POSTGRES = 15
 RESERVED = 10  # connections that others need: migrations, backups, a person with psql
 WAL_MB, CHECKPOINT = 4096, 900  # what a write-heavy server is better off with: MB, seconds
+PROTOCOL_VIOLATION = "08P01"  # what PgBouncer answers to settings with the connection
+TABLES = ("users", "usernames", "user_sessions", "session_events", "link_codes")
 MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
 
@@ -45,9 +47,12 @@ def check(settings: Settings, *, json: bool) -> bool:
         try:
             findings += work(settings, lambda pool: look_at_database(pool, settings))
         except (Unavailable, database.DatabaseError) as error:
-            findings.append(
-                Finding("database", "fail", f"cannot answer: {error}; is DATABASE_URL right?")
+            advice = (
+                "PgBouncer in transaction mode? Set DATABASE_POOLER=transaction"
+                if PROTOCOL_VIOLATION in str(error) and not settings.DATABASE_POOLER
+                else "is DATABASE_URL right?"
             )
+            findings.append(Finding("database", "fail", f"cannot answer: {error}; {advice}"))
     show(findings, json=json)
     return all(finding.level != "fail" for finding in findings)
 
@@ -75,14 +80,35 @@ def look_at_settings(settings: Settings) -> Iterator[Finding]:
     if settings.JWT_SECRET:
         kid = keys.name(settings.JWT_SECRET.get_secret_value().encode())
         yield Finding("key", "ok", f"HS256, kid {kid}")
-    else:
-        yield Finding("key", "ok", "HS256, generated, kept beside the embedded database")
+    elif settings.DATABASE_URL is None:
+        yield look_at_kept_secret()
     if settings.GUEST_RATE_LIMIT == 0:
         yield Finding("guests", "warn", "GUEST_RATE_LIMIT=0: anybody can fill the database")
+    if settings.PASSWORD_MIN_LENGTH < passwords.MIN_LENGTH:
+        yield Finding(
+            "passwords",
+            "warn",
+            f"PASSWORD_MIN_LENGTH={settings.PASSWORD_MIN_LENGTH}: as the only proof a password"
+            f" needs {passwords.MIN_LENGTH} characters",
+        )
     if settings.DATABASE_URL and not is_encrypted(settings.DATABASE_URL.get_secret_value()):
         yield Finding(
             "tls", "warn", "the database is on another host: use sslmode=verify-full&sslrootcert=…"
         )
+
+
+def look_at_kept_secret() -> Finding:
+    """The secret that was generated for the embedded database."""
+    file = embedded.secret_file(STATE)
+    if file is None:
+        return Finding("key", "ok", "HS256, to be generated beside the embedded database")
+    if file.stat().st_mode & 0o077:
+        return Finding("key", "fail", f"others may read {file}: chmod 600")
+    try:
+        keys.refuse_weak(secret.kept(file))
+    except keys.WeakSecretError:
+        return Finding("key", "fail", f"{file} holds no secret of ours: delete it")
+    return Finding("key", "ok", "HS256, generated, kept beside the embedded database")
 
 
 def is_encrypted(url: str) -> bool:
@@ -159,12 +185,29 @@ async def ask(db: AsyncConnection) -> dict[str, str]:
                 SELECT r.rolsuper, has_schema_privilege(current_schema(), 'CREATE'),
                        coalesce(inet_client_port(), 0), coalesce(inet_server_port(), 0),
                        (SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'async'),
-                       (SELECT count(*) FROM pg_stat_replication WHERE sync_state <> 'async')
+                       (SELECT count(*) FROM pg_stat_replication WHERE sync_state <> 'async'),
+                       (SELECT count(*) FROM pg_stat_replication WHERE sync_state IS NULL),
+                       (SELECT bool_and(has_table_privilege(t.oid, 'SELECT')
+                                        AND has_table_privilege(t.oid, 'INSERT')
+                                        AND has_table_privilege(t.oid, 'UPDATE')
+                                        AND has_table_privilege(t.oid, 'DELETE'))
+                        FROM pg_class t WHERE t.relname = ANY(:tables)
+                          AND t.relnamespace = current_schema()::regnamespace)
                 FROM pg_roles r WHERE r.rolname = current_user
-            """)
+            """),
+            {"tables": list(TABLES)},
         )
     ).one()
-    names = ("is_superuser", "may_create", "client_port", "server_port", "async", "sync")
+    names = (
+        "is_superuser",
+        "may_create",
+        "client_port",
+        "server_port",
+        "async",
+        "sync",
+        "hidden",
+        "may_write",
+    )
     facts |= {name: str(value) for name, value in zip(names, row, strict=True)}
     driver = (await db.get_raw_connection()).driver_connection
     ours = driver._transport.get_extra_info("sockname") if driver else None  # noqa: SLF001
@@ -198,7 +241,21 @@ def durability(facts: dict[str, str]) -> Iterator[Finding]:
 
 def replication(facts: dict[str, str]) -> Iterator[Finding]:
     """Whether the promise outlives a failover."""
-    if facts["async"] != "0" and facts["sync"] == "0":
+    if facts["hidden"] != "0":
+        yield Finding(
+            "replication",
+            "warn",
+            f"{facts['hidden']} standbys, and this role may not see whether they are synchronous:"
+            " GRANT pg_read_all_stats, or ask as an administrator",
+        )
+    elif facts["sync"] != "0" and facts["synchronous_commit"] == "local":
+        yield Finding(
+            "replication",
+            "warn",
+            "synchronous_commit = local waits for no standby: a failover can bring revoked"
+            " sessions back",
+        )
+    elif facts["async"] != "0" and facts["sync"] == "0":
         yield Finding(
             "replication",
             "warn",
@@ -222,6 +279,8 @@ def pooler(facts: dict[str, str], settings: Settings) -> Iterator[Finding]:
             "something stands between here and PostgreSQL: if it is PgBouncer in transaction mode,"
             " set DATABASE_POOLER=transaction",
         )
+    elif told and facts["our_port"] == "0":
+        yield Finding("pooler", "ok", "transaction mode, as set; over a socket nobody can tell")
     elif told and not between:
         yield Finding("pooler", "warn", "DATABASE_POOLER=transaction, but there seems to be none")
     else:
@@ -248,7 +307,9 @@ def role(facts: dict[str, str], settings: Settings) -> Iterator[Finding]:
     """Whether the server could do more than it needs to."""
     if settings.DATABASE_URL is None:
         return
-    if facts["is_superuser"] == "True":
+    if facts["may_write"] == "False":
+        yield Finding("role", "fail", "it may not read and write all tables: GRANT that to it")
+    elif facts["is_superuser"] == "True":
         yield Finding("role", "warn", "a superuser: give the server a role of its own")
     elif facts["may_create"] == "True":
         yield Finding(
@@ -314,15 +375,16 @@ def look_at_token(token: str, settings: Settings) -> Iterator[Finding]:
 def look_at_times(claims: dict[str, object]) -> Iterator[Finding]:
     """When it began and ends."""
     now = datetime.now(UTC)
-    for name in ("iat", "exp"):
+    for name in ("iat", "nbf", "exp"):
         value = claims.get(name)
         if not isinstance(value, int) or not 0 <= value < 2**33:
             yield Finding(name, "fail", "no time")
             continue
         at = datetime.fromtimestamp(value, UTC)
-        over = name == "exp" and at <= now
+        bad = at <= now if name == "exp" else at > now + timedelta(seconds=tokens.LEEWAY)
+        why = ", over" if name == "exp" else ", not yet"
         yield Finding(
-            name, "fail" if over else "ok", f"{at:%Y-%m-%d %H:%M:%S} UTC{', over' if over else ''}"
+            name, "fail" if bad else "ok", f"{at:%Y-%m-%d %H:%M:%S} UTC{why if bad else ''}"
         )
 
 

@@ -2,20 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from ipaddress import ip_network
 from uuid import UUID
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import administration, events, session_search, sessions, users
 from db.engine import Database
 from db.events import Actor, By, EventRow
-from db.session_search import STATUSES, Filter
+from db.session_search import ENDLESS, STATUSES, Filter
 from db.sessions import OwnedSession, SessionRow
 from db.users import UserRow
 from server.commands import NothingFound, as_uuid, say, show_json, show_table, work
@@ -41,8 +40,10 @@ class Wanted:
 
     async def filter(self, pool: Database) -> Filter:
         """What they mean. Raises NothingFound and typer.BadParameter."""
+        if self.label == "":  # which every label holds
+            raise typer.BadParameter("--label is empty")
         return Filter(
-            user_id=(await find_user(pool, self.user)).id if self.user else None,
+            user_id=(await find_user(pool, self.user)).id if self.user is not None else None,
             is_guest=self.guest,
             status=status(self.status),
             label=self.label,
@@ -60,7 +61,7 @@ def show_list(settings: Settings, wanted: Wanted, *, limit: int, json: bool) -> 
     async def do(pool: Database) -> list[OwnedSession]:
         found = await wanted.filter(pool)
         async with pool.begin() as db:
-            return await session_search.page(db, found, after=None, limit=limit)
+            return await session_search.page(db, found, after=None, limit=limit, patience=ENDLESS)
 
     rows = [told(row.session, row.user) for row in work(settings, do)]
     if json:
@@ -91,54 +92,71 @@ def revoke(
     settings: Settings, session_id: str | None, wanted: Wanted, *, apply: bool, json: bool
 ) -> None:
     """Ends one session, or those of a filter; shows how many until told to apply it."""
+    done = Done()
 
-    async def do(pool: Database) -> int:
-        if session_id is not None:
-            found = (await find_session(pool, session_id)).session
-            return await revoke_one(pool, found, apply=apply)
+    async def do(pool: Database) -> None:
+        chosen = await which(pool, session_id, wanted)
+        if apply:
+            await revoke_all(pool, chosen, done)
+            return
+        async with pool.begin() as db:
+            done.count = await session_search.count_live(db, chosen, spare=None, patience=ENDLESS)
+
+    try:
+        work(settings, do)
+    finally:  # an interruption or a failure leaves whole batches, and they are told
+        if done.count is None:
+            pass
+        elif json:
+            show_json({"applied": apply, "sessions": done.count})
+        elif apply:
+            say(f"Revoked {done.count} sessions.")
+        else:
+            say(f"Would revoke {done.count} sessions. Nothing was changed; --apply does it.")
+
+
+@dataclass
+class Done:
+    """How many sessions were ended so far, or would be."""
+
+    count: int | None = None
+
+
+async def which(pool: Database, session_id: str | None, wanted: Wanted) -> Filter:
+    """The filter that was typed, or the one of one session. Raises typer.BadParameter."""
+    if session_id is None:
         chosen = await wanted.filter(pool)
         if chosen.is_empty:
             raise typer.BadParameter("say which sessions: an id, or one of the options")
-        async with pool.begin() as db:
-            count = await session_search.count_live(db, chosen, spare=None)
-        return await revoke_all(pool, chosen, count) if apply else count
-
-    count = work(settings, do)
-    if json:
-        show_json({"applied": apply, "sessions": count})
-    elif apply:
-        say(f"Revoked {count} sessions.")
-    else:
-        say(f"Would revoke {count} sessions. Nothing was changed; --apply does it.")
+        return chosen
+    if wanted != Wanted(*[None] * len(fields(Wanted))):
+        raise typer.BadParameter("an id or options, not both")
+    found = (await find_session(pool, session_id)).session
+    return Filter(user_id=found.user_id, session_id=found.id)
 
 
-async def revoke_one(pool: Database, found: SessionRow, *, apply: bool) -> int:
-    """Ends a session, if it lives and is to be ended; of how many."""
-    if not apply:
-        return int(found.is_live)
-    async with pool.begin() as db:
-        await users.lock(db, found.user_id)
-        ended = await administration.revoke_keys(
-            db, Filter(), [(found.user_id, found.id)], OPERATOR
-        )
-    return len(ended)
-
-
-async def revoke_all(pool: Database, chosen: Filter, count: int) -> int:
-    """Ends the sessions of a filter, batch by batch; how many."""
+async def revoke_all(pool: Database, chosen: Filter, done: Done) -> None:
+    """Ends the sessions of a filter, batch by batch, and counts them."""
 
     @asynccontextmanager
-    async def begin() -> AsyncIterator[AsyncConnection]:
+    async def begin(*owners: UUID) -> AsyncIterator[AsyncConnection]:
         async with pool.begin() as db:
+            if owners:
+                await users.lock(db, *owners)
             yield db
 
-    ended = 0
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Revoking", total=count)
-        async for batch in administration.revoke_where(begin, chosen, OPERATOR, spare=None):
-            ended += len(batch)
-            progress.update(task, completed=ended)
-    return ended
+    done.count = 0
+    with Progress(
+        *(TextColumn("Revoked {task.completed:,.0f}"), SpinnerColumn(), TimeElapsedColumn()),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=None)
+        async for batch in administration.revoke_where(
+            begin, chosen, OPERATOR, spare=None, patience=ENDLESS
+        ):
+            done.count += len(batch)
+            progress.update(task, completed=done.count)
 
 
 # What was typed, and what is shown
@@ -185,9 +203,9 @@ def status(text: str | None) -> str | None:
 def network(text: str | None) -> str | None:
     """An address or a network that was typed. Raises typer.BadParameter."""
     try:
-        return text and str(ip_network(text, strict=False))
-    except ValueError:
-        raise typer.BadParameter("--from: an address or a network, like 203.0.113.0/24") from None
+        return None if text is None else session_search.read_network(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--from: {error}") from None
 
 
 def time(text: str | None) -> datetime | None:
@@ -196,9 +214,11 @@ def time(text: str | None) -> datetime | None:
         return None
     try:
         read = datetime.fromisoformat(text)
+        read = read if read.tzinfo else read.replace(tzinfo=UTC)
+        session_search.refuse_odd_time(read)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no time like 2026-01-31T12:00:00") from None
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
+    return read
 
 
 def told(row: SessionRow, user: UserRow) -> dict[str, object]:

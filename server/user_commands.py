@@ -8,7 +8,7 @@ from db.engine import Database
 from db.events import EventRow
 from db.sessions import SessionRow
 from db.users import UserRow
-from server.commands import NothingFound, say, show_json, show_table, work
+from server.commands import NothingFound, RefusedError, say, show_json, show_table, work
 from server.session_commands import HISTORY, LISTED, OPERATOR, event, find_user, told
 from settings import Settings
 
@@ -20,9 +20,7 @@ def show_list(settings: Settings, *, admins: bool, limit: int, json: bool) -> No
     """Lists users."""
 
     async def do(pool: Database) -> list[UserRow]:
-        return await pool.read(
-            lambda db: users.page(db, after=None, limit=limit, administrators=admins)
-        )
+        return await pool.read(lambda db: users.newest(db, limit=limit, administrators=admins))
 
     rows = [person(user) for user in work(settings, do)]
     show_json(rows) if json else show_table(rows)
@@ -33,8 +31,9 @@ def show(settings: Settings, name: str, *, json: bool) -> None:
 
     async def do(pool: Database) -> tuple[UserRow, list[SessionRow], list[EventRow]]:
         user = await find_user(pool, name)
-        rows = await pool.read(lambda db: sessions.live(db, user.id, first=user.id))
-        rows += await pool.read(lambda db: sessions.ended(db, user.id, limit=ENDED))
+        rows = await pool.read(
+            lambda db: sessions.live_and_ended(db, user.id, first=user.id, limit=ENDED)
+        )
         history = await pool.read(lambda db: events.of_user(db, user.id, limit=HISTORY))
         return user, rows, history
 
@@ -58,6 +57,12 @@ def promote(settings: Settings, name: str, *, demote: bool, json: bool) -> None:
         user = await find_user(pool, name)
         async with pool.begin() as db:
             await users.lock(db, user.id)
+            now = await users.find(db, user.id)
+            if now and now.is_guest and not demote:
+                raise RefusedError(
+                    f"{user.username} is a guest, and guests have nothing to prove who they are:"
+                    " let them claim an account first."
+                )
             return user, await users.set_role(db, user.id, None if demote else "ADMIN")
 
     user, changed = work(settings, do)

@@ -42,6 +42,11 @@ from settings import ROOT, Settings
 SECRET = "Zx8Kq0vP3nLmT7yRwB2dHsJf9aGcEuXo"
 CREATE = "mutation { createSession { token session { id } } }"
 ME = "{ viewer { id username } }"
+PASSWORD = "seven odd otters juggle"
+CLAIM = """mutation($username: String!, $password: String!, $others: Boolean! = true) {
+    claimAccount(username: $username, password: $password, revokeOthers: $others) {
+        token session { id label isCurrent user { id username isGuest } }
+        userErrors { code message path } } }"""
 REDEEM = """mutation($input: CreateSessionInput!) { createSession(input: $input) {
     token expiresAt session { id label isCurrent authenticatedAt user { id } }
     userErrors { code message path }
@@ -275,6 +280,20 @@ class Client:
         """CreateSession's payload for a link code."""
         given = {"credentials": {"linkCode": {"code": code}}} | more
         return (await self.data(REDEEM, token=token, input=given))["createSession"]
+
+    async def account(self, username: str, password: str = PASSWORD) -> Guest:
+        """A guest that claimed an account."""
+        guest = await self.guest()
+        claimed = (await self.data(CLAIM, token=guest.token, username=username, password=password))[
+            "claimAccount"
+        ]
+        assert claimed["userErrors"] == []
+        return Guest(claimed["token"], claimed["session"]["id"], guest.user_id)
+
+    async def sign_in(self, username: str, password: str = PASSWORD, **more: Any) -> Any:
+        """CreateSession's payload for a password."""
+        given = {"credentials": {"password": {"username": username, "password": password}}}
+        return (await self.data(REDEEM, **more, input=given))["createSession"]
 
     async def device(self, guest: Guest) -> Guest:
         """One more device of a guest, signed in with a link code."""

@@ -67,7 +67,7 @@ async def test_within_the_resolution_nothing_is_noted(client: Any, db: Any) -> N
 
 
 async def test_what_is_shown_is_true_to_the_resolution(start_app: Any, db: Any) -> None:
-    client = await start_app(SESSION_ACTIVITY_RESOLUTION=0)
+    client = await start_app(SESSION_ACTIVITY_RESOLUTION=1)
     guest = await client.guest()
     before = await last_use(db, guest)
     await use(client, guest)
@@ -159,6 +159,48 @@ async def test_a_newer_note_is_not_undone_by_an_older_one_that_came_back(
     client.services.activity.note(key, Use(now, "198.51.100.2"))  # a clock that is ahead
     await client.flush()
     assert timedelta(0) <= (await last_use(db, guest))["ago"] < QUIET
+
+
+async def test_an_older_use_undoes_neither_the_time_nor_the_address_of_a_newer_one(
+    client: Any, db: Any
+) -> None:
+    """Of two processes the one whose note had to wait writes last."""
+    guest = await client.guest()
+    await quieten(db)
+    key = Key(UUID(guest.user_id), UUID(guest.session_id))
+    now = await db.fetchval("SELECT extract(epoch FROM now())::float8")
+    for at, address in ((now - 5, "203.0.113.9"), (now - 90, "198.51.100.1")):
+        client.services.activity.note(key, Use(at, address))
+        await client.flush()
+    row = await last_use(db, guest)
+    assert str(row["ip_address"]) == "203.0.113.9"
+    assert row["ago"] < timedelta(seconds=60)
+
+
+async def test_an_address_with_a_scope_stops_nothing(start_app: Any, db: Any) -> None:
+    client = await start_app(TRUSTED_PROXIES=("127.0.0.1",))
+    guest, other = await client.guest(), await client.guest()
+    await quieten(db)
+    scoped = {"X-Forwarded-For": "fe80::1%eth0"}
+    assert (await client.gql("{ viewer { id } }", token=guest.token, headers=scoped)).is_success
+    assert (await client.http.post("/session", headers=scoped)).status_code == 201
+    await use(client, other)
+    await client.flush()
+    assert (await last_use(db, other))["ago"] < QUIET
+    assert str((await last_use(db, guest))["ip_address"]) == "fe80::1"
+
+
+async def test_a_bug_in_a_flush_does_not_end_the_notes(start_app: Any, db: Any) -> None:
+    client = await start_app()
+    guest = await client.guest()
+    await quieten(db)
+    broken = Key(UUID(guest.user_id), UUID(guest.session_id))
+    client.services.activity.note(broken, Use(float("nan"), None))
+    await asyncio.sleep(1.5)
+    client.services.activity.note(broken, Use(1.0, None))
+    await use(client, guest)
+    while (await last_use(db, guest))["ago"] >= QUIET:  # noqa: ASYNC110 - a table tells no event
+        await asyncio.sleep(0.05)
 
 
 async def test_memory_is_bounded_and_what_is_dropped_is_counted() -> None:

@@ -90,6 +90,10 @@ async def test_help_reads_well(typed: Typed, words: tuple[str, ...], told: tuple
         ("sessions", "list", "--from", "300.1.2.3"),
         ("sessions", "list", "--created-before", "yesterday"),
         ("sessions", "revoke", "--apply"),
+        ("sessions", "revoke", "--label", "", "--apply"),
+        ("sessions", "revoke", UNKNOWN, "--label", "x"),
+        ("sessions", "list", "--from", ""),
+        ("sessions", "list", "--created-before", "0001-01-01T00:00+14:00"),
         ("users", "show"),
     ],
 )
@@ -118,6 +122,7 @@ async def test_a_database_that_is_away_ends_with_3(typed: Typed) -> None:
     _, complained = await typed("users", "list", code=3, **away)
     assert "cannot answer" in complained
     assert "hunter22" not in complained
+    await typed("migrate", code=3, **away)
 
 
 async def test_one_that_is_not_migrated_ends_with_3_and_names_the_command(
@@ -215,6 +220,9 @@ async def test_a_user_is_promoted_and_demoted(client: Any, db: Any, typed: Typed
     guest = await client.guest()
     name = await name_of(db, guest)
     listing = "{ sessions { edges { cursor } } }"
+    _, complained = await typed("users", "promote", name, code=1)
+    assert "claim an account first" in complained
+    guest, name = await client.account("Magnolia"), "Magnolia"
     assert "FORBIDDEN" in (await client.gql(listing, token=guest.token)).text
     said, _ = await typed("users", "promote", name)
     assert f"{name} is an administrator" in said
@@ -315,10 +323,14 @@ async def test_the_doctor_names_what_is_wrong(
     assert "make migrate" in found["migrations"]["message"]
     found = await findings(typed, code=1, DATABASE_URL="postgresql://127.0.0.1:1/db")
     assert found["database"]["level"] == "fail"
+    found = await findings(typed, PASSWORD_MIN_LENGTH="8")
+    assert found["passwords"]["level"] == "warn"
+    found = await findings(typed, code=1, OIDC_ISSUERS="http://accounts.example.com me")
+    assert "OIDC_ISSUERS" in found["settings"]["message"]
     found = await findings(typed, WORKERS="200")
     assert found["connections"]["level"] == "warn"
     found = await findings(typed, DATABASE_POOLER="transaction")
-    assert found["pooler"]["level"] == "warn"
+    assert "as set" in found["pooler"]["message"]
     name = await db.fetchval("SELECT current_database()")
     await db.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
     found = await findings(typed, code=1)
@@ -337,6 +349,11 @@ async def test_the_doctor_explains_a_token_offline_without_printing_it(
     said, complained = await typed("doctor", "--token", typed=guest.token, **offline)
     for part in guest.token.split("."):
         assert part not in said + complained
+
+
+async def test_a_token_as_an_argument_is_refused_and_not_quoted(typed: Typed) -> None:
+    said, complained = await typed("doctor", "--token", "eyJhbGciOi.planted.x", code=2)
+    assert "planted" not in said + complained
 
 
 async def test_the_doctor_tells_a_forged_and_a_foreign_token(client: Any, typed: Typed) -> None:

@@ -116,7 +116,7 @@ async def test_policy_says_how_much_of_an_address_is_kept(
 
 
 async def test_the_address_is_the_last_uses(start_app: Any) -> None:
-    client = await start_app(TRUSTED_PROXIES=("127.0.0.1",), SESSION_ACTIVITY_RESOLUTION=0)
+    client = await start_app(TRUSTED_PROXIES=("127.0.0.1",), SESSION_ACTIVITY_RESOLUTION=1)
     guest = await client.guest()
     for address in ("203.0.113.1", "198.51.100.2"):
         headers = {"X-Forwarded-For": address}

@@ -45,6 +45,15 @@ async def test_its_first_use_is_recorded_whatever_the_resolution(start_app: Any,
     assert seen["idleExpiresAt"] - seen["lastActiveAt"] == 15 * DAY
 
 
+@pytest.mark.parametrize("idle", [0, 3600, 86400])
+async def test_so_it_is_whatever_the_idle_timeout(start_app: Any, db: Any, idle: int) -> None:
+    client = await start_app(SESSION_IDLE_TIMEOUT=idle, SESSION_ACTIVITY_RESOLUTION=86400)
+    guest = await client.guest()
+    await client.gql("{ viewer { id } }", token=guest.token)
+    await client.flush()
+    assert await db.fetchval("SELECT last_active_at > created_at FROM user_sessions")
+
+
 async def test_idling_ends_a_session_at_the_sum_on_its_row(client: Any, db: Any) -> None:
     guest = await client.guest()
     second = await client.device(guest)

@@ -171,14 +171,28 @@ async def test_two_users_who_redeem_each_others_codes_do_not_deadlock(client: An
         assert [bool(payload["token"]) for payload in created].count(True) >= 1
 
 
-async def test_credentials_are_one_of(client: Any) -> None:
-    for credentials in ({}, {"linkCode": None}):
-        response = await client.gql(
-            "mutation($c: CredentialsInput) { createSession(input: {credentials: $c}) { token } }",
-            c=credentials,
-        )
-        assert response.status_code == 422
-        assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+@pytest.mark.parametrize(
+    "credentials",
+    [{}, {"linkCode": None}, {"linkCode": {"code": "x"}, "idToken": {"token": "x"}}],
+)
+async def test_credentials_are_one_of(client: Any, credentials: Any) -> None:
+    response = await client.gql(
+        "mutation($c: CredentialsInput) { createSession(input: {credentials: $c}) { token } }",
+        c=credentials,
+    )
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+@pytest.mark.parametrize(
+    "credentials", ["{}", "{linkCode: null}", '{linkCode: {code: "x"}, idToken: {token: "x"}}']
+)
+async def test_so_they_are_as_a_literal(client: Any, credentials: str) -> None:
+    response = await client.gql(
+        f"mutation {{ createSession(input: {{credentials: {credentials}}}) {{ token }} }}"
+    )
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["extensions"]["code"] == "GRAPHQL_VALIDATION_FAILED"
 
 
 async def test_a_code_that_is_being_made_by_a_session_that_ends_is_not_made(

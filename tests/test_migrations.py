@@ -51,9 +51,12 @@ def test_alembic_upgrade_head_makes_the_tables(empty_database_url: str) -> None:
     assert done.returncode == 0, done.stderr
     assert fetch(empty_database_url, TABLES) == [
         "alembic_version",
-        "guest_counts",
         "idempotency_keys",
+        "identities",
+        "known_networks",
         "link_codes",
+        "login_nonces",
+        "rate_counts",
         "session_events",
         "user_sessions",
         "usernames",

@@ -120,6 +120,12 @@ AFTER_THE_DOOR = {
     "all": ALL,
     "another": 'mutation { revokeSession(id: "%s") { status } }',
     "guest": "mutation { createSession { token } }",
+    "wrong label": 'mutation { createSession(input: {label: ""}) { token } }',
+    "wrong name": 'mutation { renameSession(id: "%s", label: "") { session { id } } }',
+    "no id": 'mutation { revokeSession(id: "x") { status } }',
+    "wrong code": (
+        'mutation { createSession(input: {credentials: {linkCode: {code: "x"}}}) { token } }'
+    ),
 }
 
 

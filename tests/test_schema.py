@@ -12,6 +12,7 @@ from graphql import (
     is_input_object_type,
     is_leaf_type,
     is_required_argument,
+    is_required_input_field,
 )
 
 from schema.root import PUBLIC
@@ -40,8 +41,12 @@ def operation(kind: str, name: str, field: GraphQLField) -> str:
 
 def literal(of: Any) -> str:
     """Some value of an argument's type."""
-    of = of.of_type
-    return {"Boolean": "true"}.get(of.name, "{}" if is_input_object_type(of) else '"x"')
+    of = getattr(of, "of_type", of)
+    if not is_input_object_type(of):
+        return "true" if of.name == "Boolean" else '"x"'
+    needed = [name for name, field in of.fields.items() if is_required_input_field(field)]
+    needed = needed or (list(of.fields)[:1] if of.is_one_of else [])
+    return f"{{{', '.join(f'{name}: {literal(of.fields[name].type)}' for name in needed)}}}"
 
 
 def selection(of: Any) -> str:

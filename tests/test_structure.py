@@ -63,7 +63,7 @@ def test_schema_types_do_not_import_the_root() -> None:
 def test_jwt_and_the_environment_have_one_reader_each(path: Path) -> None:
     text = path.read_text()
     where = str(path.relative_to(ROOT))
-    if where != "auth/tokens.py":
+    if where not in {"auth/tokens.py", "auth/oidc.py"}:  # ours; those of others
         assert "jwt" not in {name.partition(".")[0] for name in imports(path)}
     if where != "settings.py":
         assert not re.search(r"\bos\.(environ|getenv)\b", text)

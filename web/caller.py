@@ -39,7 +39,8 @@ def masked(scope: Scope) -> str | None:
 def address_of(scope: Scope) -> Address | None:
     """The client's address, as a trusted proxy says where one is configured; None if unknown."""
     try:
-        address = ip_address(scope["client"][0])
+        # Without its scope (fe80::1%eth0), which is this node's business and not PostgreSQL's.
+        address = ip_address(str(scope["client"][0]).partition("%")[0])
     except (TypeError, ValueError):
         return None
     return getattr(address, "ipv4_mapped", None) or address  # from a dual-stack socket
@@ -49,5 +50,4 @@ def network(address: Address | None, bits: dict[int, int]) -> str:
     """The network of an address; empty for none."""
     if address is None:
         return ""
-    plain = str(address).partition("%")[0]  # without a scope such as %eth0
-    return str(ip_network(f"{plain}/{bits[address.version]}", strict=False))
+    return str(ip_network(f"{address}/{bits[address.version]}", strict=False))

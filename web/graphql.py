@@ -117,23 +117,25 @@ def where(error: BaseException) -> dict[str, object]:
 def make_schema() -> Schema:
     """The schema as it is served."""
     schema = Schema(query=Query, mutation=Mutation, extensions=[Prepared])
-    mend_is_one_of(schema)
+    tell_one_of(schema)
     return schema
 
 
-def mend_is_one_of(schema: Schema) -> None:
-    """Makes `__Type.isOneOf` null where a type is no input object.
+def tell_one_of(schema: Schema) -> None:
+    """Tells graphql-core which input objects are @oneOf, which Strawberry keeps to itself.
 
-    Strawberry's resolver fails for lists and non-null types, which have nothing that it looks at.
+    So literals and variables are judged before anything is executed. And `__Type.isOneOf` is null
+    where a type is no input object; Strawberry's resolver fails for lists and non-null types.
     """
-    kind: Any = schema._schema.type_map["__Type"]  # noqa: SLF001 - Strawberry's only way to it
-    is_one_of = kind.fields["isOneOf"]
-    strawberrys = is_one_of.resolve
+    types = schema._schema.type_map  # noqa: SLF001 - Strawberry's only way to it
+    for of in filter(is_input_object_type, types.values()):
+        of.is_one_of = bool(of.extensions["strawberry-definition"].is_one_of)
 
-    def resolve(of: GraphQLType, info: GraphQLResolveInfo[Any]) -> bool | None:
-        return bool(strawberrys(of, info)) if is_input_object_type(of) else None
+    def resolve(of: GraphQLType, _: GraphQLResolveInfo[Any]) -> bool | None:
+        return of.is_one_of if is_input_object_type(of) else None
 
-    is_one_of.resolve = resolve
+    kind: Any = types["__Type"]
+    kind.fields["isOneOf"].resolve = resolve
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Link codes, idempotency keys, counts of guests; a guest's idle timeout until its first use."""
+"""Link codes, idempotency keys, counters; a guest's idle timeout until its first use."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,6 +24,10 @@ def upgrade() -> None:
         sa.Column("expires_at", MOMENT, nullable=False),
         sa.Column("redeemed_at", MOMENT, nullable=True),
         sa.Column("redeemed_session_id", sa.Uuid(), nullable=True),
+        sa.CheckConstraint(
+            "(redeemed_at IS NULL) = (redeemed_session_id IS NULL)",
+            name=op.f("link_codes_redeemed_check"),
+        ),
         sa.PrimaryKeyConstraint("code_hash", name=op.f("link_codes_pkey")),
     )
     op.create_index(op.f("link_codes_user_id_idx"), "link_codes", ["user_id"])
@@ -39,17 +43,22 @@ def upgrade() -> None:
     )
     op.create_index(op.f("idempotency_keys_created_at_idx"), "idempotency_keys", ["created_at"])
     op.create_table(
-        "guest_counts",
-        sa.Column("network", sa.Text(), nullable=False),
+        "rate_counts",
+        sa.Column("key", sa.Text(), nullable=False),
         sa.Column("ends_at", MOMENT, nullable=False),
         sa.Column("made", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("network", name=op.f("guest_counts_pkey")),
+        sa.PrimaryKeyConstraint("key", name=op.f("rate_counts_pkey")),
         prefixes=["UNLOGGED"],
     )
 
 
 def downgrade() -> None:
-    op.drop_table("guest_counts")
+    op.drop_table("rate_counts")
     op.drop_table("idempotency_keys")
     op.drop_table("link_codes")
+    # What reads it no more must not end these guests after their first day.
+    op.execute(
+        "UPDATE user_sessions SET idle_timeout = idle_timeout_once_used"
+        " WHERE idle_timeout_once_used IS NOT NULL"
+    )
     op.drop_column("user_sessions", "idle_timeout_once_used")

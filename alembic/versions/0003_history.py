@@ -35,8 +35,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("user_id", "id", name=op.f("session_events_pkey")),
     )
+    op.create_index(op.f("session_events_at_idx"), "session_events", ["at"])
     op.create_index(
-        op.f("session_events_at_idx"), "session_events", ["at"], postgresql_using="brin"
+        op.f("session_events_address_idx"),
+        "session_events",
+        ["at"],
+        postgresql_where=sa.text("ip_address IS NOT NULL"),
     )
     op.add_column("user_sessions", sa.Column("expired_at", MOMENT, nullable=True))
     op.drop_index(op.f("user_sessions_expires_at_idx"), "user_sessions")

@@ -1,0 +1,144 @@
+"""Throttling of guesses: shared by all workers, before hashing, and never against the owner."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from auth import passwords, throttle
+
+WRONG = "four quiet herons argue"
+PROXIES = {"TRUSTED_PROXIES": ("127.0.0.1",)}
+SIGN_IN = """mutation($u: String!, $p: String!) {
+  createSession(input: {credentials: {password: {username: $u, password: $p}}}) {
+    token userErrors { code } } }"""
+AGAIN = """mutation($u: String!, $p: String!) {
+  reauthenticate(credentials: {password: {username: $u, password: $p}}) {
+    token userErrors { code } } }"""
+RIGHT = "seven odd otters juggle"
+OWN, FOREIGN = "203.0.113.7", "198.51.100.9"
+
+
+async def guess(client: Any, username: str, password: str = WRONG, network: str = FOREIGN) -> int:
+    """The status of a try to sign in from a network."""
+    headers = {"X-Forwarded-For": network}
+    response = await client.gql(SIGN_IN, headers=headers, u=username, p=password)
+    if response.status_code == 429:
+        assert int(response.headers["Retry-After"]) > 0
+        assert response.json()["errors"][0]["extensions"]["code"] == "RATE_LIMITED"
+    return int(response.status_code)
+
+
+async def signs_in(client: Any, network: str) -> bool:
+    """Whether the owner gets in from a network."""
+    headers = {"X-Forwarded-For": network}
+    response = await client.gql(SIGN_IN, headers=headers, u="magnolia", p=RIGHT)
+    return bool(response.status_code == 200 and response.json()["data"]["createSession"]["token"])
+
+
+@pytest.mark.parametrize("username", ["magnolia", "nobody"])
+async def test_a_pair_of_account_and_network_has_ten_guesses(start_app: Any, username: str) -> None:
+    """An unknown account alike; however its case is written."""
+    workers = [await start_app(**PROXIES) for _ in range(2)]
+    await workers[0].account("magnolia")
+    spelt = (username, username.upper())
+    made = [await guess(workers[n % 2], spelt[n % 2]) for n in range(12)]
+    assert made == [200] * 10 + [429] * 2
+    assert await guess(workers[0], "another") == 200
+    assert await guess(workers[0], username, network="203.0.113.200") == 200
+
+
+async def test_guesses_at_once_are_counted_exactly(start_app: Any) -> None:
+    workers = [await start_app(**PROXIES) for _ in range(2)]
+    made = await asyncio.gather(*(guess(workers[n % 2], "nobody") for n in range(24)))
+    assert sorted(made) == [200] * 10 + [429] * 14
+
+
+async def test_what_is_over_the_limit_is_not_hashed(
+    start_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await start_app(**PROXIES)
+    hashed: list[str] = []
+    right = passwords.is_right
+
+    def spied(typed: str, known: str) -> bool:
+        hashed.append(known)
+        return right(typed, known)
+
+    monkeypatch.setattr(passwords, "is_right", spied)
+    for _ in range(13):
+        await guess(client, "nobody")
+    assert len(hashed) == 10
+
+
+async def test_a_right_answer_is_no_guess(start_app: Any) -> None:
+    client = await start_app(**PROXIES)
+    await client.account("magnolia")
+    assert [await signs_in(client, OWN) for _ in range(14)] == [True] * 14
+
+
+async def test_a_network_has_a_limit_of_its_own(start_app: Any) -> None:
+    client = await start_app(LOGIN_RATE_LIMIT=5, **PROXIES)
+    made = [await guess(client, f"nobody{n}") for n in range(7)]
+    assert made == [200] * 5 + [429] * 2
+    assert await guess(client, "nobody9", network=OWN) == 200
+    headers = {"X-Forwarded-For": FOREIGN}
+    nonce = await client.gql("mutation { createLoginNonce { nonce } }", headers=headers)
+    assert nonce.status_code == 429
+    code = await client.gql(
+        'mutation { createSession(input: {credentials: {linkCode: {code: "x"}}}) { token } }',
+        headers=headers,
+    )
+    assert code.status_code == 429
+
+
+async def test_an_ipv6_network_is_a_64(start_app: Any) -> None:
+    client = await start_app(LOGIN_RATE_LIMIT=2, **PROXIES)
+    made = [await guess(client, "nobody", network=f"2001:db8:1:2::{n}") for n in range(3)]
+    assert made == [200, 200, 429]
+    assert await guess(client, "nobody", network="2001:db8:1:3::1") == 200
+
+
+async def test_guesses_from_many_networks_never_lock_the_owner_out(
+    start_app: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "ACCOUNT_LIMIT", 20)
+    client = await start_app(**PROXIES)
+    await client.account("magnolia")
+    assert await signs_in(client, OWN)
+    made = [await guess(client, "magnolia", network=f"198.51.100.{n}") for n in range(30)]
+    assert made == [200] * 20 + [429] * 10
+    assert not await signs_in(client, "192.0.2.1")  # a network that nobody knows
+    assert await signs_in(client, OWN)
+
+
+async def test_a_network_is_forgotten_after_90_days(
+    start_app: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "ACCOUNT_LIMIT", 3)
+    client = await start_app(**PROXIES)
+    await client.account("magnolia")
+    assert await signs_in(client, OWN)
+    for n in range(5):
+        await guess(client, "magnolia", network=f"198.51.100.{n}")
+    await db.execute("UPDATE known_networks SET last_success_at = now() - interval '91 d'")
+    assert not await signs_in(client, OWN)
+
+
+async def test_a_live_session_has_a_counter_of_its_own(start_app: Any) -> None:
+    client = await start_app(LOGIN_RATE_LIMIT=20, **PROXIES)
+    account = await client.account("magnolia")
+    for _ in range(25):
+        await guess(client, "magnolia")
+    variables = {"u": "magnolia", "p": WRONG}
+    made = [
+        (await client.gql(AGAIN, token=account.token, **variables)).status_code for _ in range(12)
+    ]
+    assert made == [200] * 10 + [429] * 2
+    other = await start_app(**PROXIES)
+    assert await signs_in(other, OWN)
+
+
+async def test_what_was_typed_is_not_written_down(client: Any, db: Any) -> None:
+    await client.sign_in("a password typed as name", "x")
+    assert "typed as name" not in str(await db.fetch("SELECT * FROM rate_counts"))
