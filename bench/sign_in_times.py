@@ -29,7 +29,8 @@ async def bench(url: str) -> None:
     async with connected(url) as db:
         for name, disabled in (("wrong", None), ("disabled", "now()")):
             await db.execute(
-                f"""WITH u AS (INSERT INTO users (id, username, is_guest, password_hash, disabled_at)
+                f"""WITH u AS (
+                        INSERT INTO users (id, username, is_guest, password_hash, disabled_at)
                         VALUES (gen_random_uuid(), '{name}', false, $1, {disabled or "NULL"})
                         RETURNING id)
                     INSERT INTO usernames SELECT '{name}', id FROM u""",
