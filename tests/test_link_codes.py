@@ -215,3 +215,75 @@ async def test_a_code_that_is_being_made_by_a_session_that_ends_is_not_made(
     assert response.json()["data"] is None
     assert response.json()["errors"][0]["extensions"]["reason"] == "SESSION_REVOKED"
     assert await db.fetchval("SELECT count(*) FROM link_codes WHERE redeemed_at IS NULL") == 0
+
+
+async def until_waiting(db: Any, request: "asyncio.Future[Any]") -> None:
+    """Until somebody waits for a lock."""
+    while not await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+        assert not request.done(), "it did not wait for the lock"
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'SIGNED_OUT' WHERE id = $1",
+        "UPDATE user_sessions SET last_active_at = now() - interval '40 d' WHERE id = $1",
+        "UPDATE link_codes SET expires_at = now() WHERE session_id = $1",
+    ],
+    ids=["maker revoked", "maker idle", "code late"],
+)
+async def test_what_ends_a_code_while_it_waits_to_be_redeemed_counts(
+    client: Any, db: Any, end: str
+) -> None:
+    """It was found open; under the lock it is looked at again."""
+    guest = await client.guest()
+    code = await client.link_code(guest)
+    async with db.transaction():
+        await db.execute("SELECT FROM users FOR UPDATE")
+        under_way = asyncio.ensure_future(client.redeem(code))
+        await until_waiting(db, under_way)
+        await db.execute(end, UUID(guest.session_id))
+    created = await under_way
+    assert [error["code"] for error in created["userErrors"]] == ["INVALID_CREDENTIALS"]
+    assert await db.fetchval("SELECT count(*) FROM user_sessions") == 1
+
+
+@pytest.mark.parametrize("key", [None, "k3y-Wx7pQ2mN8vB4cD6fG1hJ"], ids=["plain", "a retry"])
+async def test_a_caller_whose_session_ends_meanwhile_redeems_nothing(
+    client: Any, db: Any, key: str | None
+) -> None:
+    owner, caller = await client.guest(), await client.guest()
+    code = await client.link_code(owner)
+    more = {"idempotencyKey": key} if key else {}
+    if key:
+        await client.redeem(code, **more)
+    sessions = await db.fetchval("SELECT count(*) FROM user_sessions")
+    given = {"credentials": {"linkCode": {"code": code}}} | more
+    query = "mutation($i: CreateSessionInput) { createSession(input: $i) { token } }"
+    async with db.transaction():
+        await db.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", UUID(caller.user_id))
+        under_way = asyncio.ensure_future(client.gql(query, token=caller.token, i=given))
+        await until_waiting(db, under_way)
+        await db.execute(
+            "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'SIGNED_OUT'"
+            " WHERE id = $1",
+            UUID(caller.session_id),
+        )
+    response = await under_way
+    assert response.json()["data"] is None
+    assert response.json()["errors"][0]["extensions"]["reason"] == "SESSION_REVOKED"
+    assert await db.fetchval("SELECT count(*) FROM user_sessions") == sessions
+
+
+async def test_a_code_of_an_ended_session_takes_no_place(client: Any) -> None:
+    guest = await client.guest()
+    other = await client.device(guest)
+    for _ in range(3):
+        await client.link_code(other)
+    await client.data(
+        "mutation($id: ID) { revokeSession(id: $id) { status } }",
+        token=guest.token,
+        id=other.session_id,
+    )
+    assert await client.link_code(guest)
