@@ -36,7 +36,6 @@ T = TypeVar("T")
 # RFC 6750 2.1, with one or more spaces: the scheme in any case, one token of these characters.
 BEARER = re.compile(rb"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
 
-
 GUEST_IDLE_TIMEOUT = timedelta(hours=24)  # until its first use: most guests never come back
 
 

@@ -31,16 +31,16 @@ class Throttle:
     async def network(self, network: str) -> None:
         """Counts something that a network may do only so often. Raises RateLimited."""
         if self._network_limit:
-            await self._count(
-                {f"network {network}": WINDOW}, {f"network {network}": self._network_limit}
-            )
+            key = network_key(network)
+            await self._count({key: WINDOW}, {key: self._network_limit})
 
     async def guess(self, username: str, network: str) -> None:
         """Counts a guess at an account. Raises RateLimited."""
-        pair, account, whole = keys(username, network)
+        pair, account = keys(username, network)
         windows = {pair: WINDOW, account: ACCOUNT_WINDOW}
         limits = {pair: PAIR_LIMIT}
         if self._network_limit:
+            whole = network_key(network)
             windows[whole], limits[whole] = WINDOW, self._network_limit
         counted = await self._count(windows, limits)
         made, wait = counted[account]
@@ -56,9 +56,8 @@ class Throttle:
 
     async def right(self, username: str, network: str) -> None:
         """Takes a guess back that was right."""
-        pair, account, _ = keys(username, network)
         async with self._database.begin() as db:
-            await rate_counts.take_back(db, [pair, account])
+            await rate_counts.take_back(db, keys(username, network))
 
     async def _count(
         self, windows: dict[str, timedelta], limits: dict[str, int]
@@ -71,7 +70,12 @@ class Throttle:
         return counted
 
 
-def keys(username: str, network: str) -> tuple[str, str, str]:
-    """The counters of a guess: pair, account, network. What was typed is not written down."""
+def network_key(network: str) -> str:
+    """The counter of a network."""
+    return f"network {network}"
+
+
+def keys(username: str, network: str) -> tuple[str, str]:
+    """The counters of a guess: pair and account. What was typed is not written down."""
     account = codes.digest("account", username.lower()).hex()
-    return f"pair {account} {network}", f"account {account}", f"network {network}"
+    return f"pair {account} {network}", f"account {account}"

@@ -79,6 +79,13 @@ class SessionRow:
     is_recovery: bool  # made with an operator's code
     is_live: bool
 
+    @property
+    def status(self) -> str:
+        """ACTIVE, EXPIRED or REVOKED; one that was revoked stays so after its deadline."""
+        if self.revoked_at is not None:
+            return "REVOKED"
+        return "ACTIVE" if self.is_live else "EXPIRED"
+
 
 @dataclass(frozen=True, slots=True)
 class OwnedSession:

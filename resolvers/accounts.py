@@ -27,7 +27,6 @@ from resolvers.beginnings import (
     begun,
     decline,
     invalid_credentials,
-    mint,
     prove_by_token,
 )
 from resolvers.endings import tell
@@ -39,6 +38,7 @@ from schema.types import (
     CredentialsInput,
     DeleteAccountPayload,
     IdTokenInput,
+    UserError,
     UserErrorCode,
 )
 
@@ -233,11 +233,11 @@ async def delete_account(info: Info, confirm_username: str) -> DeleteAccountPayl
         caller = await hold(db, viewer)
         await fresh(context, caller)
         if confirm_username.lower() != caller.user.username.lower():
-            error = Declined(
-                UserErrorCode.CONFIRMATION_MISMATCH,
-                "Type your own user name to confirm.",
-                "confirmUsername",
-            ).error
+            error = UserError(
+                code=UserErrorCode.CONFIRMATION_MISMATCH,
+                message="Type your own user name to confirm.",
+                path=["confirmUsername"],
+            )
             return DeleteAccountPayload(deleted=False, user_errors=[error])
         await users.erase(db, caller.user, reserve=None if caller.user.is_guest else RESERVED_FOR)
     log.info("account_deleted", user=str(viewer.user_id))
@@ -259,13 +259,9 @@ class Change:
 
     async def finish(self, *, end_others: bool, proven_at: datetime | None = None) -> None:
         """Gives the caller a session in the place of the old one."""
-        session, self.ended = await begin_anew(
+        self.signed_in, self.ended = await begin_anew(
             self.db, self.context, self.caller, proven_at=proven_at, end_others=end_others
         )
-        user = await users.find(self.db, self.caller.user_id)
-        if user is None:
-            raise RuntimeError("the user is gone although its row is locked")
-        self.signed_in = SignedIn(mint(self.context, session), session, user)
 
     def answer(self, event: str) -> CreateSessionPayload:
         """The new session and its token, once that was committed."""

@@ -417,7 +417,7 @@ async def begin_anew(
     *,
     proven_at: datetime | None,
     end_others: bool,
-) -> tuple[SessionRow, list[SessionRow]]:
+) -> tuple[SignedIn, list[SessionRow]]:
     """A session in the place of the caller's, on the same device; and the sessions that ended.
 
     The caller's ends as SUPERSEDED; with end_others all others and every open code as
@@ -442,7 +442,7 @@ async def begin_anew(
     )
     session = await sessions.create(db, user.id, new, authenticated_at=proven_at)
     await record(db, context, session, ended)
-    return session, ended
+    return SignedIn(mint(context, session), session, user), ended
 
 
 def begun(signed_in: SignedIn) -> CreateSessionPayload:

@@ -120,7 +120,7 @@ def to_session(row: SessionRow, user: UserRow, *, is_current: bool) -> Session:
         id=strawberry.ID(str(row.id)),
         user=to_user(user),
         label=row.label,
-        status=status_of(row),
+        status=SessionStatus(row.status),
         is_current=is_current,
         created_at=row.created_at,
         last_active_at=row.last_active_at,
@@ -137,13 +137,6 @@ def to_session(row: SessionRow, user: UserRow, *, is_current: bool) -> Session:
             ip_address=str(row.ip_address) if row.ip_address else None,
         ),
     )
-
-
-def status_of(row: SessionRow) -> SessionStatus:
-    """A session's state when it was read; one that was revoked stays so after its deadline."""
-    if row.revoked_at is not None:
-        return SessionStatus.REVOKED
-    return SessionStatus.ACTIVE if row.is_live else SessionStatus.EXPIRED
 
 
 def seconds(duration: timedelta) -> int:

@@ -179,18 +179,15 @@ async def find_user(pool: Database, text: str) -> UserRow:
 async def find_session(pool: Database, text: str) -> OwnedSession:
     """The session of an id. Raises NothingFound."""
     session_id = as_uuid(text)
-    owner = (
-        await pool.read(lambda db: session_search.owner_of(db, session_id)) if session_id else None
-    )
-    found = await read_session(pool, owner, session_id) if owner and session_id else None
+
+    async def find(db: AsyncConnection) -> OwnedSession | None:
+        owner = await session_search.owner_of(db, session_id) if session_id else None
+        return await sessions.find(db, owner, session_id) if owner and session_id else None
+
+    found = await pool.read(find)
     if found is None:
         raise NothingFound(f"There is no session {text!r}.")
     return found
-
-
-async def read_session(pool: Database, owner: UUID, session_id: UUID) -> OwnedSession | None:
-    """A user's session."""
-    return await pool.read(lambda db: sessions.find(db, owner, session_id))
 
 
 def status(text: str | None) -> str | None:
@@ -223,14 +220,13 @@ def time(text: str | None) -> datetime | None:
 
 def told(row: SessionRow, user: UserRow) -> dict[str, object]:
     """A session, by the names that people and scripts read."""
-    live = "ACTIVE" if row.is_live else "EXPIRED"
     device = " on ".join(filter(None, (row.client_name, row.client_os)))
     return {
         "id": row.id,
         "user": user.id,
         "username": user.username,
         "label": row.label,
-        "status": "REVOKED" if row.revoked_at else live,
+        "status": row.status,
         "created": row.created_at,
         "last_active": row.last_active_at,
         "expires": row.expires_at,

@@ -336,6 +336,21 @@ def mint(row: Any) -> str:
     )
 
 
+UntilWaiting = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def until_waiting(db: Any) -> UntilWaiting:
+    """Waits until so many requests wait for a lock; none of those that are told may be answered."""
+
+    async def wait(*requests: "asyncio.Future[Any]", count: int = 1) -> None:
+        while await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
+            assert not any(request.done() for request in requests), "it did not wait for the lock"
+            await asyncio.sleep(0.01)
+
+    return wait
+
+
 @pytest.fixture
 def clean_up(database_url: str) -> Callable[[], Awaitable[Cleanup]]:
     """Cleans up to the end; what was done."""

@@ -203,27 +203,27 @@ async def test_unknown_wrong_and_disabled_read_the_same(client: Any, db: Any) ->
     refused(told[0] | {"session": None}, "INVALID_CREDENTIALS", "input", "credentials")
 
 
-async def test_a_login_under_way_fails_when_the_password_changes(client: Any, db: Any) -> None:
+async def test_a_login_under_way_fails_when_the_password_changes(
+    client: Any, db: Any, until_waiting: Any
+) -> None:
     """Verified against the old hash, it waits for the lock that the change holds."""
     account = await client.account("magnolia")
     async with db.transaction():
         await db.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", UUID(account.user_id))
         signing_in = asyncio.ensure_future(client.sign_in("magnolia"))
-        while not await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            assert not signing_in.done()
-            await asyncio.sleep(0.01)
+        await until_waiting(signing_in)
         await db.execute("UPDATE users SET password_hash = $1", passwords.HASHER.hash(OTHER))
     refused(await signing_in, "INVALID_CREDENTIALS", "input", "credentials")
 
 
-async def test_a_login_under_way_fails_when_the_user_is_disabled(client: Any, db: Any) -> None:
+async def test_a_login_under_way_fails_when_the_user_is_disabled(
+    client: Any, db: Any, until_waiting: Any
+) -> None:
     account = await client.account("magnolia")
     async with db.transaction():
         await db.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", UUID(account.user_id))
         signing_in = asyncio.ensure_future(client.sign_in("magnolia"))
-        while not await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            assert not signing_in.done()
-            await asyncio.sleep(0.01)
+        await until_waiting(signing_in)
         await db.execute("UPDATE users SET disabled_at = now()")
     refused(await signing_in, "INVALID_CREDENTIALS", "input", "credentials")
 

@@ -316,7 +316,7 @@ async def test_it_waits_for_nobody_while_others_wait_for_it(
 
 
 async def test_what_a_session_has_under_way_does_not_outlive_its_bulk_end(
-    client: Any, db: Any, admin: Any
+    client: Any, db: Any, admin: Any, until_waiting: Any
 ) -> None:
     """A second device is being signed in by a code while its maker is ended."""
     guest = await client.guest()
@@ -324,13 +324,9 @@ async def test_what_a_session_has_under_way_does_not_outlive_its_bulk_end(
     async with db.transaction():
         await db.execute("LOCK TABLE session_events IN EXCLUSIVE MODE")
         signing_in = asyncio.ensure_future(client.redeem(code))
-        while not await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            assert not signing_in.done()
-            await asyncio.sleep(0.01)
+        await until_waiting(signing_in)
         ending = asyncio.ensure_future(revoke(client, admin, userId=guest.user_id))
-        while await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < 2:
-            assert not ending.done()
-            await asyncio.sleep(0.01)
+        await until_waiting(ending, count=2)
     assert (await signing_in)["token"]
     assert (await ending)["revokedCount"] == 2
     live = "SELECT count(*) FROM user_sessions WHERE user_id = $1 AND revoked_at IS NULL"

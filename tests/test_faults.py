@@ -336,16 +336,16 @@ async def test_a_pool_without_a_free_connection_is_503(
     assert await db.fetchval(f"SELECT count(*) FROM pg_stat_activity WHERE {APP}") <= 1
 
 
-async def test_one_users_writes_do_not_hold_the_connections_of_all(start_app: Any, db: Any) -> None:
+async def test_one_users_writes_do_not_hold_the_connections_of_all(
+    start_app: Any, db: Any, until_waiting: Any
+) -> None:
     """They wait for each other with one connection, so that everybody else goes on."""
     client = await start_app(DATABASE_POOL_SIZE=2)
     busy, other = await client.guest(), await client.guest()
     async with db.transaction():
         await db.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", UUID(busy.user_id))
         writes = [asyncio.ensure_future(client.gql(CODE, token=busy.token)) for _ in range(10)]
-        while not await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            assert not any(write.done() for write in writes)
-            await asyncio.sleep(0.01)
+        await until_waiting(*writes)
         assert (await client.gql(ME, token=other.token)).status_code == 200
         assert (await client.gql(ME, token=busy.token)).status_code == 200
         assert not any(write.done() for write in writes)

@@ -196,16 +196,14 @@ async def test_so_they_are_as_a_literal(client: Any, credentials: str) -> None:
 
 
 async def test_a_code_that_is_being_made_by_a_session_that_ends_is_not_made(
-    client: Any, db: Any
+    client: Any, db: Any, until_waiting: Any
 ) -> None:
     first = await client.guest()
     second = await client.device(first)
     async with db.transaction():
         await db.execute("SELECT FROM users FOR UPDATE")
         under_way = asyncio.ensure_future(client.gql(CREATE_CODE, token=second.token))
-        while not await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-            assert not under_way.done(), "it did not wait for the lock"
-            await asyncio.sleep(0.01)
+        await until_waiting(under_way)
         await db.execute(
             "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'REVOKED_BY_USER'"
             " WHERE id = $1",
@@ -215,13 +213,6 @@ async def test_a_code_that_is_being_made_by_a_session_that_ends_is_not_made(
     assert response.json()["data"] is None
     assert response.json()["errors"][0]["extensions"]["reason"] == "SESSION_REVOKED"
     assert await db.fetchval("SELECT count(*) FROM link_codes WHERE redeemed_at IS NULL") == 0
-
-
-async def until_waiting(db: Any, request: "asyncio.Future[Any]") -> None:
-    """Until somebody waits for a lock."""
-    while not await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-        assert not request.done(), "it did not wait for the lock"
-        await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +225,7 @@ async def until_waiting(db: Any, request: "asyncio.Future[Any]") -> None:
     ids=["maker revoked", "maker idle", "code late"],
 )
 async def test_what_ends_a_code_while_it_waits_to_be_redeemed_counts(
-    client: Any, db: Any, end: str
+    client: Any, db: Any, until_waiting: Any, end: str
 ) -> None:
     """It was found open; under the lock it is looked at again."""
     guest = await client.guest()
@@ -242,7 +233,7 @@ async def test_what_ends_a_code_while_it_waits_to_be_redeemed_counts(
     async with db.transaction():
         await db.execute("SELECT FROM users FOR UPDATE")
         under_way = asyncio.ensure_future(client.redeem(code))
-        await until_waiting(db, under_way)
+        await until_waiting(under_way)
         await db.execute(end, UUID(guest.session_id))
     created = await under_way
     assert [error["code"] for error in created["userErrors"]] == ["INVALID_CREDENTIALS"]
@@ -251,7 +242,7 @@ async def test_what_ends_a_code_while_it_waits_to_be_redeemed_counts(
 
 @pytest.mark.parametrize("key", [None, "k3y-Wx7pQ2mN8vB4cD6fG1hJ"], ids=["plain", "a retry"])
 async def test_a_caller_whose_session_ends_meanwhile_redeems_nothing(
-    client: Any, db: Any, key: str | None
+    client: Any, db: Any, until_waiting: Any, key: str | None
 ) -> None:
     owner, caller = await client.guest(), await client.guest()
     code = await client.link_code(owner)
@@ -264,7 +255,7 @@ async def test_a_caller_whose_session_ends_meanwhile_redeems_nothing(
     async with db.transaction():
         await db.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", UUID(caller.user_id))
         under_way = asyncio.ensure_future(client.gql(query, token=caller.token, i=given))
-        await until_waiting(db, under_way)
+        await until_waiting(under_way)
         await db.execute(
             "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'SIGNED_OUT'"
             " WHERE id = $1",

@@ -75,26 +75,21 @@ async def test_it_is_one_statement_after_the_lock(client: Any, statements: list[
     assert "FOR NO KEY UPDATE" in statements[1]
 
 
-async def test_a_session_that_is_being_made_is_not_missed(client: Any, db: Any) -> None:
+async def test_a_session_that_is_being_made_is_not_missed(
+    client: Any, db: Any, until_waiting: Any
+) -> None:
     """A device signs in and has the lock; all are ended meanwhile; then it has a session, ended."""
     own = await client.guest()
     code = await client.link_code(own)
     async with db.transaction():  # holds up the sign-in after it has taken the user's row
         await db.execute("LOCK TABLE user_sessions IN EXCLUSIVE MODE")
         signing_in = asyncio.ensure_future(client.redeem(code))
-        await until_waiting(db, signing_in, 1)
+        await until_waiting(signing_in)
         ending = asyncio.ensure_future(client.data(ALL, token=own.token))
-        await until_waiting(db, ending, 2)
+        await until_waiting(ending, count=2)
     assert (await signing_in)["token"]
     assert (await ending)["revokeAllSessions"]["revokedCount"] == 2
     assert await db.fetchval("SELECT count(*) FROM user_sessions WHERE revoked_at IS NULL") == 0
-
-
-async def until_waiting(db: Any, request: "asyncio.Future[Any]", count: int) -> None:
-    """Until so many wait for a lock."""
-    while await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
-        assert not request.done(), "it did not wait for the lock"
-        await asyncio.sleep(0.01)
 
 
 async def test_what_follows_an_ending_in_the_same_document_is_refused(client: Any, db: Any) -> None:
@@ -131,7 +126,7 @@ AFTER_THE_DOOR = {
 
 @pytest.mark.parametrize("name", AFTER_THE_DOOR)
 async def test_a_mutation_whose_session_ends_after_the_door_changes_nothing(
-    client: Any, db: Any, name: str
+    client: Any, db: Any, until_waiting: Any, name: str
 ) -> None:
     first = await client.guest()
     second = await client.device(first)
@@ -139,7 +134,7 @@ async def test_a_mutation_whose_session_ends_after_the_door_changes_nothing(
     async with db.transaction():
         await db.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", UUID(first.user_id))
         under_way = asyncio.ensure_future(client.gql(query, token=second.token))
-        await until_waiting(db, under_way, 1)
+        await until_waiting(under_way)
         await db.execute(
             "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'REVOKED_BY_USER'"
             " WHERE id = $1",
