@@ -13,7 +13,6 @@ from typing import TypeVar
 from uuid import UUID
 
 import strawberry
-from graphql import DocumentNode
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth import tokens
@@ -92,7 +91,6 @@ class Context:
     services: Services
     viewer: Viewer | None
     origin: Origin = Origin()
-    document: DocumentNode | None = None  # parsed and validated by the route
     deadline: float = field(init=False)
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from graphql import (
 
 from schema.root import PUBLIC
 from settings import ROOT
-from web.graphql import make_schema
+from web.operations import make_schema
 
 CORE = make_schema()._schema
 ROOTS = [

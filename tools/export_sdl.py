@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from web.graphql import make_schema
+from web.operations import make_schema
 
 SDL = Path(__file__).resolve().parent.parent / "schema" / "schema.graphql"
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from auth.errors import Refused
 from web.bounded import Bounded
 from web.caller import masked
-from web.graphql import where
+from web.failures import where
 from web.refusals import (
     GRAPHQL_JSON,
     PLAIN_JSON,

@@ -1,47 +1,29 @@
-"""GraphQL over HTTP (the specification's draft of August 2026) around Strawberry's execute.
+"""GraphQL over HTTP: the specification's draft of August 2026.
 
 The order of what a request meets is the contract: the door, then the method, the media types, the
 body, the document, and only then a resolver.
 """
 
 import asyncio
-import traceback
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-import strawberry
-import structlog
-from graphql import (
-    FieldNode,
-    GraphQLError,
-    GraphQLResolveInfo,
-    GraphQLType,
-    OperationDefinitionNode,
-    OperationType,
-    get_variable_values,
-    is_input_object_type,
-)
+from graphql import ExecutionResult, OperationType
 from starlette.datastructures import Headers, QueryParams
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
-from strawberry.extensions import SchemaExtension
-from strawberry.types import ExecutionContext, ExecutionResult
 
 from auth import strict_json
 from context import Context, Services
-from schema.root import Mutation, Query
 from web import documents, pages
-from web.bounded import Bounded
 from web.caller import find_viewer, origin_of
+from web.operations import GraphQLRequest, Operations, told
 from web.refusals import (
     GRAPHQL_JSON,
     PLAIN_JSON,
     HttpRefused,
     as_refused,
     encode,
-    internal_error,
     method_not_allowed,
 )
 
@@ -50,101 +32,7 @@ MAX_BODY = 64 * 1024  # bytes
 DIGITS = 12  # of a length that are worth reading
 BODY_TIMEOUT = 20  # seconds from the door to the last byte
 CHARSETS = {"charset=utf-8", 'charset="utf-8"'}
-VALUES_HINT = "Send values of the types that the schema and the operation declare"
 BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered by status too
-
-log = structlog.get_logger()
-
-
-class Prepared(SchemaExtension):
-    """Hands over the document that the route has parsed and validated already."""
-
-    def on_parse(self) -> Iterator[None]:
-        """Instead of parsing."""
-        self.execution_context.graphql_document = self.execution_context.context.document
-        yield
-
-    def on_validate(self) -> Iterator[None]:
-        """Instead of validating."""
-        self.execution_context.pre_execution_errors = []
-        yield
-
-
-class Schema(strawberry.Schema):
-    """The schema, whose errors are logged without what the client sent."""
-
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
-        self._failures = Bounded("failures_not_logged")
-
-    def process_errors(
-        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
-    ) -> None:
-        """Logs a bug: where it was raised, never a document, a variable or a value.
-
-        One line a request, which can meet the same bug in each of its fields.
-        """
-        del execution_context
-        bugs = [(error, bug) for error in errors if (bug := bug_of(error))]
-        if bugs and self._failures.admits_one():
-            error, bug = bugs[0]
-            log.error("resolver_failed", field=field_of(error), times=len(bugs), **where(bug))
-
-
-def bug_of(error: GraphQLError) -> Exception | None:
-    """What a resolver raised that nobody meant it to raise."""
-    original = error.original_error
-    if isinstance(original, GraphQLError) or as_refused(original):
-        return None
-    return original
-
-
-def field_of(error: GraphQLError) -> str | None:
-    """The field that failed, by the schema's name: its path has the client's aliases."""
-    names = (node.name.value for node in error.nodes or () if isinstance(node, FieldNode))
-    return next(names, None)
-
-
-def where(error: BaseException) -> dict[str, object]:
-    """An exception's kind and the places it came through; its text may hold what was sent."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return {
-        "error": type(error).__name__,
-        "trace": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
-    }
-
-
-def make_schema() -> Schema:
-    """The schema as it is served."""
-    schema = Schema(query=Query, mutation=Mutation, extensions=[Prepared])
-    tell_one_of(schema)
-    return schema
-
-
-def tell_one_of(schema: Schema) -> None:
-    """Tells graphql-core which input objects are @oneOf, which Strawberry keeps to itself.
-
-    So literals and variables are judged before anything is executed. And `__Type.isOneOf` is null
-    where a type is no input object; Strawberry's resolver fails for lists and non-null types.
-    """
-    types = schema._schema.type_map  # noqa: SLF001 - Strawberry's only way to it
-    for of in filter(is_input_object_type, types.values()):
-        of.is_one_of = bool(of.extensions["strawberry-definition"].is_one_of)
-
-    def resolve(of: GraphQLType, _: GraphQLResolveInfo[Any]) -> bool | None:
-        return of.is_one_of if is_input_object_type(of) else None
-
-    kind: Any = types["__Type"]
-    kind.fields["isOneOf"].resolve = resolve
-
-
-@dataclass(frozen=True)
-class GraphQLRequest:
-    """A well-formed request: its shape is right, its content is not looked at yet."""
-
-    query: str
-    operation_name: str | None
-    variables: dict[str, Any]
 
 
 class GraphQLEndpoint:
@@ -153,8 +41,7 @@ class GraphQLEndpoint:
     def __init__(self, services: Services, *, ide: bool, introspection: bool) -> None:
         self._services = services
         self._ide = ide
-        self._introspection = introspection
-        self._schema = make_schema()
+        self._operations = Operations(introspection=introspection)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. Raises Refused and Unavailable; web/edge.py renders them."""
@@ -173,42 +60,12 @@ class GraphQLEndpoint:
             raise method_not_allowed(*METHODS)
         media_type = negotiate(request.headers.getlist("accept"))
         sent = await read_request(request)
-        document = documents.prepare(
-            sent.query,
-            self._schema._schema,  # noqa: SLF001 - Strawberry's only way to the core schema
-            introspection=self._introspection,
-        )
-        chosen = documents.operation(document, sent.operation_name)
-        if request.method != "POST" and chosen.operation is not OperationType.QUERY:
+        operation = self._operations.prepare(sent)
+        if request.method != "POST" and operation.kind is not OperationType.QUERY:
             raise method_not_allowed("POST", "OPTIONS")
-        self._check_variables(chosen, sent.variables)
-        result = await self._execute(sent, Context(self._services, viewer, origin, document))
-        return answer(result, media_type)
-
-    def _check_variables(
-        self, operation: OperationDefinitionNode, variables: dict[str, Any]
-    ) -> None:
-        """Raises HttpRefused 422 unless every variable has a value of its type."""
-        documents.refuse_hidden_in(variables, "the variables")
-        found = get_variable_values(
-            self._schema._schema,  # noqa: SLF001
-            operation.variable_definitions or (),
-            variables,
-            max_errors=documents.MAX_ERRORS,
-            hide_suggestions=not self._introspection,
-        )
-        if isinstance(found, list):
-            raise documents.refusal(
-                422, "BAD_USER_INPUT", found[: documents.MAX_ERRORS], VALUES_HINT
-            )
-
-    async def _execute(self, sent: GraphQLRequest, context: Context) -> ExecutionResult:
-        return await self._schema.execute(
-            sent.query,
-            variable_values=sent.variables,
-            context_value=context,
-            operation_name=sent.operation_name,
-        )
+        self._operations.check_variables(operation)
+        context = Context(self._services, viewer, origin)
+        return answer(await self._operations.execute(operation, context), media_type)
 
 
 def wants_page(request: Request) -> bool:
@@ -423,17 +280,3 @@ def is_passing(error: Exception | None) -> bool:
     """Whether the same request may succeed later."""
     refused = as_refused(error)
     return refused is not None and refused.code in BEARABLE
-
-
-def told(error: GraphQLError) -> dict[str, object]:
-    """An execution error as a client reads it; a bug tells nothing of itself."""
-    shown = documents.formatted(error)
-    original = error.original_error
-    refused = as_refused(original)
-    if refused:
-        return shown | {"message": refused.message, "extensions": refused.extensions}
-    if original is None or isinstance(original, GraphQLError):
-        mended = {"code": "BAD_USER_INPUT", "hint": VALUES_HINT} | (error.extensions or {})
-        return shown | {"extensions": mended}
-    failed = internal_error()
-    return shown | {"message": failed.message, "extensions": failed.extensions}
