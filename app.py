@@ -18,9 +18,11 @@ from auth.passwords import Passwords
 from auth.throttle import Throttle
 from background import activity, cleanup, condition
 from context import Policy, Services
+from db import sessions
 from db.activity import Activity
 from db.clock import Clock
 from db.engine import Database
+from db.together import Together
 from db.turns import Turns
 from server import cli, commands
 from settings import SessionLimitAction, Settings
@@ -72,6 +74,8 @@ def make_services(settings: Settings) -> Services:
     )
     return Services(
         database=database,
+        found=Together(database, sessions.find_many),
+        live=Together(database, sessions.live_of),
         clock=Clock(),
         keys=keys.ring(settings.JWT_SECRET.get_secret_value()),
         profile=tokens.Profile(settings.JWT_ISSUER, settings.JWT_AUDIENCE, settings.JWT_CLIENT_ID),

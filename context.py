@@ -23,11 +23,13 @@ from auth.passwords import Passwords
 from auth.throttle import Throttle
 from auth.viewer import Viewer
 from db import identities, sessions, users
-from db.activity import Activity, Key, Use
+from db.activity import Activity, Use
 from db.clock import Clock
 from db.engine import Database
 from db.events import Actor, By
 from db.identities import IdentityRow
+from db.sessions import Key, OwnedSession, SessionRow
+from db.together import Together
 from db.turns import Turns
 
 T = TypeVar("T")
@@ -64,6 +66,8 @@ class Services:
     """What every request shares in one process."""
 
     database: Database
+    found: Together[Key, OwnedSession]  # sessions by their keys, for the door
+    live: Together[UUID, list[SessionRow]]  # users' live sessions
     clock: Clock
     keys: KeyRing
     profile: tokens.Profile
@@ -147,12 +151,11 @@ async def admit(
     claims = tokens.verify(token, services.keys, services.profile)
     now = await services.clock.now(services.database)
     tokens.refuse_untimely(claims, now=now)
-    found = await services.database.read(
-        lambda db: sessions.find(db, claims.user_id, claims.session_id)
-    )
+    key = Key(claims.user_id, claims.session_id)
+    found = await services.found.ask(key)
     viewer = judge(found)
     if found and found.is_use_due:
-        services.activity.note(Key(viewer.user_id, viewer.session_id), Use(now, address))
+        services.activity.note(key, Use(now, address))
     return viewer
 
 
@@ -171,7 +174,7 @@ def bearer(authorization: Sequence[bytes]) -> str | None:
     return match[1].decode("ascii")
 
 
-def judge(found: sessions.OwnedSession | None) -> Viewer:
+def judge(found: OwnedSession | None) -> Viewer:
     """The viewer whose session this is. Raises Unauthenticated, with the reason, unless it is live.
 
     All causes of refusal count: one mark never hides another.

@@ -11,8 +11,9 @@ from typing import Any
 
 from ground import connected, fill, run, show
 
-from db.activity import Activity, Key, Use
+from db.activity import Activity, Use
 from db.engine import Database
+from db.sessions import Key
 
 SESSIONS = 100_000
 TOUCHED = 1_000

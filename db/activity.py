@@ -7,24 +7,15 @@ note here; once a second the notes become one statement a batch. kill -9 loses t
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import Database
-from db.sessions import LIVE
+from db.sessions import LIVE, Key
 
 CAPACITY = 100_000  # notes of one process, about 30 MB; more are dropped, and counted
 BATCH = 500  # rows of one statement: for a few milliseconds, whoever ends one of them waits
-
-
-class Key(NamedTuple):
-    """A session's key."""
-
-    user_id: UUID
-    session_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

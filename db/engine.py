@@ -11,9 +11,9 @@ Unavailable
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import uuid4
 
 import asyncpg
@@ -67,6 +67,13 @@ class NotPrimary(Unavailable):
         return "a standby"
 
 
+class Fetch(Protocol):
+    """Sends a statement, its values as $1, $2 and so on; the rows, each a tuple of its columns."""
+
+    async def __call__(self, statement: str, *values: object) -> Sequence[Any]:
+        """The rows."""
+
+
 class Connection(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
     """A connection that is dropped where asyncpg would send a cancel.
 
@@ -102,15 +109,36 @@ class Database:
         Once more, on a new connection, when the first was lost: reading twice does no harm, and
         when PostgreSQL restarts every connection in use is a lost one.
         """
-        deadline = deadline or self._deadline()
+        by = deadline or self._deadline()
+        return await twice(lambda: self._read_once(query, by), by)
+
+    async def look_up(
+        self, query: Callable[[Fetch], Awaitable[T]], *, deadline: float | None = None
+    ) -> T:
+        """As `read`, for what every request asks: by asyncpg itself, on a connection of the pool.
+
+        Through SQLAlchemy a statement costs 390 to 730 µs, without it 135 to 230.
+        """
+        by = deadline or self._deadline()
+        return await twice(lambda: self._look_up_once(query, by), by)
+
+    async def _look_up_once(self, query: Callable[[Fetch], Awaitable[T]], deadline: float) -> T:
+        connection = await connect(self.engine.raw_connection, deadline)
+        driver: Any = connection.driver_connection
+        drop = asyncio.get_running_loop().call_at(deadline, driver.terminate)
         try:
-            return await self._read_once(query, deadline)
-        except ConnectionLost:
-            pause = random.uniform(*RETRY_AFTER_LOSS)  # noqa: S311 - jitter
-            if asyncio.get_running_loop().time() + pause >= deadline:
-                raise
-            await asyncio.sleep(pause)
-        return await self._read_once(query, deadline)
+            return await query(driver.fetch)
+        except NotPrimary:
+            connection.invalidate()  # the next connection looks for the primary again
+            raise
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            lost = driver.is_closed()
+            if lost or sqlstate(error) == READ_ONLY:  # the others are no better
+                self.engine.pool._invalidate(connection, error)  # noqa: SLF001 - as SQLAlchemy does
+            raise unavailable(error, is_lost=lost) or error from error
+        finally:
+            drop.cancel()
+            connection.close()
 
     async def _read_once(
         self, query: Callable[[AsyncConnection], Awaitable[T]], deadline: float
@@ -136,7 +164,7 @@ class Database:
     async def _connection(
         self, engine: AsyncEngine, deadline: float
     ) -> AsyncIterator[AsyncConnection]:
-        db = await connect(engine, deadline)
+        db = await connect(engine.connect, deadline)
         try:
             async with dropped_at(deadline, db):
                 yield db
@@ -144,7 +172,7 @@ class Database:
             await db.invalidate()  # the next connection looks for the primary again
             raise
         except (OSError, SQLAlchemyError) as error:
-            translated = unavailable(error)
+            translated = unavailable(error, is_lost=is_lost(error))
             if translated is None:
                 raise
             raise translated from error
@@ -152,11 +180,23 @@ class Database:
             await db.close()
 
 
-async def connect(engine: AsyncEngine, deadline: float) -> AsyncConnection:
+async def twice(attempt: Callable[[], Awaitable[T]], deadline: float) -> T:
+    """What an attempt answers; the second one's answer when the first met a lost connection."""
+    try:
+        return await attempt()
+    except ConnectionLost:
+        pause = random.uniform(*RETRY_AFTER_LOSS)  # noqa: S311 - jitter
+        if asyncio.get_running_loop().time() + pause >= deadline:
+            raise
+        await asyncio.sleep(pause)
+    return await attempt()
+
+
+async def connect(take: Callable[[], Awaitable[T]], deadline: float) -> T:
     """A connection from the pool, or a new one. Raises Unavailable, at the deadline at last."""
     try:
         async with asyncio.timeout_at(deadline):
-            return await engine.connect()
+            return await take()
     except Exception as error:  # whatever it is: there is no connection
         raise Unavailable(describe(error)) from error
 
@@ -228,10 +268,10 @@ def drop(connection: Any, *_: object) -> None:
     connection.driver_connection.terminate()
 
 
-def unavailable(error: OSError | SQLAlchemyError) -> Unavailable | None:
+def unavailable(error: Exception, *, is_lost: bool) -> Unavailable | None:
     """What an error says of the database or the way to it; None if it speaks of the statement."""
     state = sqlstate(error) or ""
-    if is_lost(error) or state in WORTH_A_SECOND_TRY:
+    if is_lost or isinstance(error, OSError) or state in WORTH_A_SECOND_TRY:
         return ConnectionLost(describe(error))
     if state in UNDEFINED:
         return NotMigrated(describe(error))
@@ -242,9 +282,7 @@ def unavailable(error: OSError | SQLAlchemyError) -> Unavailable | None:
 
 def is_lost(error: OSError | SQLAlchemyError) -> bool:
     """Whether an error means that this connection is no more."""
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated
-    return isinstance(error, OSError)
+    return isinstance(error, DBAPIError) and bool(error.connection_invalidated)
 
 
 def sqlstate(error: BaseException) -> str | None:

@@ -117,7 +117,7 @@ async def page(
         values | {"limit": limit} | ({"after": after} if after else {}),
         patience,
     )
-    split = len(SessionRow.__slots__)
+    split = len(SessionRow._fields)
     return [
         OwnedSession(SessionRow(*row[:split]), UserRow(*row[split:]), is_use_due=False)
         for row in rows

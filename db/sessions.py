@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.engine import NotPrimary
+from db.engine import Fetch, NotPrimary
 from db.users import COLUMNS as USER_COLUMNS
 from db.users import UserRow
 
@@ -38,7 +38,7 @@ COLUMNS = f"""
 """
 
 # Activity is written down together, so it is noted a little before the resolution is used up.
-AHEAD = timedelta(seconds=1)
+AHEAD = "interval '1 s'"
 
 # The policy's durations, whole seconds of them: with days in it, an interval would be an hour
 # longer or shorter where the time zone of the connection changes to summer in between.
@@ -57,8 +57,7 @@ class RevokedReason(StrEnum):
     SUPERSEDED = "SUPERSEDED"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRow:
+class SessionRow(NamedTuple):
     """A session as it was when it was read; is_live is the database's verdict of that moment."""
 
     id: UUID
@@ -87,8 +86,17 @@ class SessionRow:
         return "ACTIVE" if self.is_live else "EXPIRED"
 
 
-@dataclass(frozen=True, slots=True)
-class OwnedSession:
+SESSION_WIDTH = len(SessionRow._fields)
+
+
+class Key(NamedTuple):
+    """A session's key."""
+
+    user_id: UUID
+    session_id: UUID
+
+
+class OwnedSession(NamedTuple):
     """A session with its owner: all that the door needs, from one statement."""
 
     session: SessionRow
@@ -114,51 +122,73 @@ class NewSession:
     is_recovery: bool = False
 
 
+# A session with its owner, and whether this PostgreSQL may be asked at all.
+OWNED = f"""
+    SELECT {COLUMNS}, {USER_COLUMNS},
+           s.last_active_at <= s.created_at
+               OR s.last_active_at + s.activity_resolution <= now() + {AHEAD},
+           pg_is_in_recovery()
+    FROM user_sessions s JOIN users u ON u.id = s.user_id
+"""  # noqa: S608 - constants
+STANDBY = "SELECT pg_is_in_recovery()"
+
+
 async def find(db: AsyncConnection, user_id: UUID, session_id: UUID) -> OwnedSession | None:
     """The user's session with its owner, live or not; None when there is no such row.
 
     Raises NotPrimary on a standby, where neither a row nor its absence proves anything.
     """
     found = await db.execute(
-        text(f"""
-            SELECT {COLUMNS},
-                   {USER_COLUMNS},
-                   s.last_active_at <= s.created_at
-                       OR s.last_active_at + s.activity_resolution <= now() + :ahead,
-                   pg_is_in_recovery()
-            FROM user_sessions s JOIN users u ON u.id = s.user_id
-            WHERE s.user_id = :user_id AND s.id = :session_id
-        """),  # noqa: S608 - constants
-        {"user_id": user_id, "session_id": session_id, "ahead": AHEAD},
+        text(f"{OWNED} WHERE s.user_id = :user_id AND s.id = :session_id"),
+        {"user_id": user_id, "session_id": session_id},
     )
     row = found.one_or_none()
     if row is None:
-        await require_primary(db)
+        standby = (await db.execute(text(STANDBY))).scalar_one()
+        require_primary(standby=standby)
         return None
-    *columns, is_use_due, is_standby = row
-    if is_standby:
-        raise NotPrimary
-    split = len(SessionRow.__slots__)
-    return OwnedSession(SessionRow(*columns[:split]), UserRow(*columns[split:]), is_use_due)
+    return to_owned(row)
 
 
-async def require_primary(db: AsyncConnection) -> None:
-    """Raises NotPrimary on a standby."""
-    if (await db.execute(text("SELECT pg_is_in_recovery()"))).scalar_one():
-        raise NotPrimary
+async def find_many(fetch: Fetch, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
+    """What `find` finds for each of these keys, in one statement.
 
-
-async def live(db: AsyncConnection, user_id: UUID, *, first: UUID) -> list[SessionRow]:
-    """The user's live sessions: the one named `first`, then the most recently active."""
-    rows = await db.execute(
-        text(f"""
-            SELECT {COLUMNS} FROM user_sessions s
-            WHERE s.user_id = :user_id AND {LIVE}
-            ORDER BY s.id = :first DESC, s.last_active_at DESC, s.id DESC
-        """),  # noqa: S608 - constants
-        {"user_id": user_id, "first": first},
+    Two lists of ids, so that a distributed PostgreSQL asks only the shards that hold them; a row
+    that pairs one's user with another's session is nobody's answer.
+    """
+    rows = await fetch(
+        f"{OWNED} WHERE s.user_id = ANY($1) AND s.id = ANY($2)",
+        [key.user_id for key in keys],
+        [key.session_id for key in keys],
     )
-    return to_sessions(rows)
+    if not rows:
+        require_primary(standby=(await fetch(STANDBY))[0][0])
+    found = map(to_owned, rows)
+    return {Key(one.session.user_id, one.session.id): one for one in found}
+
+
+def require_primary(*, standby: bool) -> None:
+    """Raises NotPrimary on a standby, where neither a row nor its absence proves anything."""
+    if standby:
+        raise NotPrimary
+
+
+async def live_of(fetch: Fetch, user_ids: Sequence[UUID]) -> dict[UUID, list[SessionRow]]:
+    """The live sessions of each of these users, the most recently active first."""
+    rows = await fetch(
+        f"""SELECT {COLUMNS} FROM user_sessions s WHERE s.user_id = ANY($1) AND {LIVE}
+            ORDER BY s.last_active_at DESC, s.id DESC""",  # noqa: S608 - constants
+        user_ids,
+    )
+    found: dict[UUID, list[SessionRow]] = {user_id: [] for user_id in user_ids}
+    for row in map(SessionRow._make, rows):
+        found[row.user_id].append(row)
+    return found
+
+
+def with_first(rows: Sequence[SessionRow], first: UUID) -> list[SessionRow]:
+    """The rows in their order, but the one of this id before the others."""
+    return sorted(rows, key=lambda row: row.id != first)
 
 
 async def live_and_ended(
@@ -362,9 +392,16 @@ async def confirm_ended(db: AsyncConnection, user_id: UUID, session_id: UUID) ->
     return to_session(row) if row else None
 
 
+def to_owned(row: Any) -> OwnedSession:
+    """The row that OWNED selects. Raises NotPrimary."""
+    require_primary(standby=row[-1])
+    session, user = row[:SESSION_WIDTH], row[SESSION_WIDTH:-2]
+    return OwnedSession(SessionRow._make(session), UserRow._make(user), row[-2])
+
+
 def to_session(row: Row[*tuple[Any, ...]]) -> SessionRow:
     """The row that COLUMNS select."""
-    return SessionRow(*row)
+    return SessionRow._make(row)
 
 
 def to_sessions(rows: Any) -> list[SessionRow]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -12,8 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 COLUMNS = "u.id, u.username, u.is_guest, u.created_at, u.disabled_at, u.role"
 
 
-@dataclass(frozen=True, slots=True)
-class UserRow:
+class UserRow(NamedTuple):
     """A user as it was when it was read."""
 
     id: UUID

@@ -45,7 +45,8 @@ async def my_sessions(info: Info, *, include_ended: bool = False) -> list[Sessio
             lambda db: sessions.live_and_ended(db, viewer.user_id, first=own, limit=MAX_ENDED)
         )
     else:
-        rows = await info.context.read(lambda db: sessions.live(db, viewer.user_id, first=own))
+        found = await info.context.services.live.ask(viewer.user_id)
+        rows = sessions.with_first(found or [], own)
     return [to_session(row, viewer.user, is_current=row.id == viewer.session_id) for row in rows]
 
 

@@ -36,7 +36,7 @@ from background import activity
 from background.cleanup import Cleanup
 from context import Services
 from db import embedded, migrations
-from db.engine import Database
+from db.engine import Connection, Database
 from settings import ROOT, Settings
 
 SECRET = "Zx8Kq0vP3nLmT7yRwB2dHsJf9aGcEuXo"
@@ -368,7 +368,7 @@ def clean_up(database_url: str) -> Callable[[], Awaitable[Cleanup]]:
 
 
 @pytest.fixture
-def statements() -> Iterator[list[str]]:
+def statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Every SQL statement that the application sends while the test runs."""
     sent: list[str] = []
 
@@ -376,6 +376,13 @@ def statements() -> Iterator[list[str]]:
         del connection, cursor, rest
         sent.append(" ".join(statement.split()))
 
+    fetch = Connection.fetch
+
+    async def fetch_and_note(connection: Any, statement: str, *values: Any) -> Any:
+        sent.append(" ".join(statement.split()))
+        return await fetch(connection, statement, *values)
+
+    monkeypatch.setattr(Connection, "fetch", fetch_and_note)  # SQLAlchemy never comes by here
     event.listen(Engine, "before_cursor_execute", note)
     yield sent
     event.remove(Engine, "before_cursor_execute", note)

@@ -9,8 +9,9 @@ import asyncpg
 import pytest
 
 from app import create_app
-from db.activity import BATCH, Activity, Key, Use
+from db.activity import BATCH, Activity, Use
 from db.engine import Database, Unavailable
+from db.sessions import Key
 
 QUIET = timedelta(minutes=2)  # longer than the resolution
 

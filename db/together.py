@@ -1,0 +1,101 @@
+"""Look-ups by key, those of one moment in one statement."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import islice
+from typing import Generic, TypeVar
+
+from db.engine import Database, Fetch, Unavailable
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+# Statements that are under way at a time: one is prepared and read while PostgreSQL works at the
+# other. More would make them smaller, and take connections from whoever writes.
+AT_ONCE = 2
+BATCH = 500  # look-ups of one statement: a few milliseconds, also where nobody expects so many
+
+
+class Together(Generic[K, V]):
+    """Look-ups by key: those that are asked for in one moment become one statement.
+
+    A look-up joins only a statement that has not been sent, so its row is read after it was asked
+    for: strict as a statement of its own, and 32 at once cost PostgreSQL 14 to 20 µs each, not 80.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        read: Callable[[Fetch, Sequence[K]], Awaitable[dict[K, V]]],
+    ) -> None:
+        self._database = database
+        self._read = read
+        self._asked: dict[K, list[asyncio.Future[V | None]]] = {}
+        self._sender: asyncio.Task[None] | None = None
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    def ask(self, key: K) -> "asyncio.Future[V | None]":
+        """What is found under a key, or None; raises Unavailable."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[V | None] = loop.create_future()
+        self._asked.setdefault(key, []).append(answer)
+        if self._sender is None:
+            self._sender = loop.create_task(self._send())
+        return answer
+
+    async def _send(self) -> None:
+        """Sends what was asked for until there is a connection, and answers."""
+        batch: dict[K, list[asyncio.Future[V | None]]] = {}
+
+        async def query(fetch: Fetch) -> dict[K, V]:
+            if not batch:  # a second try asks for the same
+                batch.update(self._next())
+            return await self._read(fetch, list(batch))
+
+        deadline = asyncio.get_running_loop().time() + self._database.timeout
+        try:
+            async with taken(self._turns, deadline):
+                found = await self._database.look_up(query, deadline=deadline)
+        except BaseException as error:
+            refuse(batch or self._next(), error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for key, answers in batch.items():
+                for answer in answers:
+                    if not answer.done():
+                        answer.set_result(found.get(key))
+
+    def _next(self) -> dict[K, list[asyncio.Future[V | None]]]:
+        """What is asked for now; whatever comes later, or is too much, is another statement's."""
+        asked, self._asked, self._sender = self._asked, {}, None
+        if len(asked) > BATCH:
+            batch = dict(islice(asked.items(), BATCH))
+            self._asked = {key: asked[key] for key in asked.keys() - batch.keys()}
+            self._sender = asyncio.get_running_loop().create_task(self._send())
+            return batch
+        return asked
+
+
+@asynccontextmanager
+async def taken(turns: asyncio.Semaphore, deadline: float) -> AsyncIterator[None]:
+    """One of so many turns. Raises Unavailable at the deadline."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await turns.acquire()
+    except TimeoutError:
+        raise Unavailable("every statement takes too long") from None
+    try:
+        yield
+    finally:
+        turns.release()
+
+
+def refuse(batch: dict[K, list["asyncio.Future[V | None]"]], error: BaseException) -> None:
+    """Tells all who asked that nobody can say."""
+    of, why = (type(error), error.args) if isinstance(error, Exception) else (Unavailable, ())
+    for answers in batch.values():
+        for answer in answers:
+            if not answer.done():
+                answer.set_exception(of(*why))  # one each: a traceback grows with every raise
