@@ -7,9 +7,9 @@ from datetime import timedelta
 from functools import partial
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Route
+from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from auth import devices, keys, oidc, tokens
@@ -27,7 +27,8 @@ from db.turns import Turns
 from server import cli, commands
 from settings import SessionLimitAction, Settings
 from web import health, pages
-from web.edge import Edge, Rescue, to_rescue
+from web.direct import Direct
+from web.edge import Edge, Rescue
 from web.graphql import GraphQLEndpoint
 from web.other_origins import OtherOrigins
 from web.rest import SessionEndpoint, ValidateEndpoint
@@ -35,17 +36,25 @@ from web.rest import SessionEndpoint, ValidateEndpoint
 CORS_MAX_AGE = 600  # seconds that a browser may remember a preflight
 
 
+class Application(Starlette):
+    """Starlette without its two layers for what goes wrong: that is Rescue's business."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Ours, from the outside in, around the router."""
+        stack: ASGIApp = self.router
+        for layer in reversed(self.user_middleware):
+            stack = layer.cls(stack, *layer.args, **layer.kwargs)
+        return stack
+
+
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application. DATABASE_URL and JWT_SECRET must be set; raises where they are bad."""
     services = make_services(settings)
-    application = Starlette(
+    graphql = GraphQLEndpoint(
+        services, ide=settings.GRAPHIQL, introspection=settings.GRAPHQL_INTROSPECTION
+    )
+    application = Application(
         routes=[
-            Route(
-                "/graphql",
-                GraphQLEndpoint(
-                    services, ide=settings.GRAPHIQL, introspection=settings.GRAPHQL_INTROSPECTION
-                ),
-            ),
             Route("/session", SessionEndpoint(services, settings.ALLOWED_ORIGINS)),
             Route("/session/validate", ValidateEndpoint(services)),
             Route("/session/validate/{rest:path}", ValidateEndpoint(services)),
@@ -53,8 +62,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/readyz", partial(health.readyz, services), methods=["GET"]),
             *(pages.routes() if settings.GRAPHIQL else ()),
         ],
-        middleware=list(make_middleware(settings)),
-        exception_handlers={HTTPException: to_rescue},
+        middleware=[*make_middleware(settings), Middleware(Direct, path="/graphql", to=graphql)],
         lifespan=partial(lifespan, services, settings),
     )
     application.router.redirect_slashes = False  # an API path has one spelling
@@ -72,13 +80,16 @@ def make_services(settings: Settings) -> Services:
         pool_size=settings.DATABASE_POOL_SIZE,
         pooler=settings.DATABASE_POOLER,
     )
+    ring = keys.ring(settings.JWT_SECRET.get_secret_value())
+    profile = tokens.Profile(settings.JWT_ISSUER, settings.JWT_AUDIENCE, settings.JWT_CLIENT_ID)
     return Services(
         database=database,
         found=Together(database, sessions.find_many),
         live=Together(database, sessions.live_of),
         clock=Clock(),
-        keys=keys.ring(settings.JWT_SECRET.get_secret_value()),
-        profile=tokens.Profile(settings.JWT_ISSUER, settings.JWT_AUDIENCE, settings.JWT_CLIENT_ID),
+        keys=ring,
+        profile=profile,
+        tokens=tokens.Verifier(ring, profile),
         policy=make_policy(settings),
         activity=Activity(),
         turns=Turns(),

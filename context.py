@@ -15,12 +15,12 @@ from uuid import UUID
 import strawberry
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from auth import tokens
 from auth.errors import BadRequest, Forbidden, ProofNotFresh, Reason, Unauthenticated
 from auth.keys import KeyRing
 from auth.oidc import Providers
 from auth.passwords import Passwords
 from auth.throttle import Throttle
+from auth.tokens import Profile, Verifier, refuse_untimely
 from auth.viewer import Viewer
 from db import identities, sessions, users
 from db.activity import Activity, Use
@@ -70,7 +70,8 @@ class Services:
     live: Together[UUID, list[SessionRow]]  # users' live sessions
     clock: Clock
     keys: KeyRing
-    profile: tokens.Profile
+    profile: Profile
+    tokens: Verifier
     policy: Policy
     activity: Activity
     turns: Turns
@@ -148,9 +149,9 @@ async def admit(
     token = bearer(authorization)
     if token is None:
         return None
-    claims = tokens.verify(token, services.keys, services.profile)
+    claims = services.tokens.verify(token)
     now = await services.clock.now(services.database)
-    tokens.refuse_untimely(claims, now=now)
+    refuse_untimely(claims, now=now)
     key = Key(claims.user_id, claims.session_id)
     found = await services.found.ask(key)
     viewer = judge(found)

@@ -12,12 +12,7 @@ def loads(data: bytes) -> Any:
     object (two readers may read two things), and nesting that exhausts the stack.
     """
     try:
-        return json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse,
-            parse_float=_finite,
-        )
+        return _DECODER.decode(data.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -38,3 +33,6 @@ def _finite(digits: str) -> float:
     if number in {float("inf"), float("-inf")}:
         raise ValueError("a number is too large")
     return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)

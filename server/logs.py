@@ -10,6 +10,7 @@ import sys
 import structlog
 
 from web.bounded import Bounded
+from web.log_context import add_request
 
 LEVELS = {"uvicorn.error": logging.WARNING, "alembic": logging.WARNING}
 UPGRADES = ("Unsupported upgrade request", "No supported WebSocket library")  # advice for nobody
@@ -31,7 +32,7 @@ def configure(log_format: str = "") -> None:
     """Sets up this process's logging: "json", "text", or by what standard output is."""
     as_json = log_format == "json" or (not log_format and not sys.stdout.isatty())
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_request,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -23,6 +23,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.server import HANDLED_SIGNALS
 
 from server import database, graphiql, logs, parent, screen
+from server.http import Protocol
 from server.supervisor import Supervisor
 from settings import Settings
 
@@ -109,7 +110,7 @@ def run(settings: Settings, make_app: MakeApp, listener: socket.socket) -> None:
         factory=True,
         workers=settings.WORKERS,
         backlog=BACKLOG,
-        http="h11",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -37,6 +37,7 @@ from background.cleanup import Cleanup
 from context import Services
 from db import embedded, migrations
 from db.engine import Connection, Database
+from server.http import Protocol
 from settings import ROOT, Settings
 
 SECRET = "Zx8Kq0vP3nLmT7yRwB2dHsJf9aGcEuXo"
@@ -207,7 +208,7 @@ def served(application: Any, host: str) -> Iterator[str]:
     """One server in a thread, ended with the block."""
     with socket.create_server((host, 0)) as listener:
         config = uvicorn.Config(
-            application, http="h11", ws="none", log_config=None, server_header=False
+            application, http=Protocol, ws="none", log_config=None, server_header=False
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

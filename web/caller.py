@@ -1,12 +1,13 @@
 """Who calls, and from where: what the door and the resolvers are told of an HTTP request."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from starlette.requests import Request
 from starlette.types import Scope
 
 from auth.viewer import Viewer
 from context import Origin, Services, admit
+from web.head import head_of
 
 Address = IPv4Address | IPv6Address
 
@@ -14,34 +15,44 @@ MASKED = {4: 24, 6: 48}  # bits of an address that tell a network, and hardly a 
 COUNTED = {4: 32, 6: 64}  # bits of an address that one subscriber cannot change at will
 
 
-async def find_viewer(services: Services, request: Request, origin: Origin) -> Viewer | None:
+async def find_viewer(services: Services, scope: Scope, origin: Origin) -> Viewer | None:
     """The caller; None without a credential. Raises what the door raises."""
-    authorization = [value for name, value in request.scope["headers"] if name == b"authorization"]
+    authorization = head_of(scope).get(b"authorization", ())
     return await admit(services, authorization, address=origin.address)
 
 
-def origin_of(request: Request, detail: str) -> Origin:
+def origin_of(scope: Scope, detail: str) -> Origin:
     """Where a request comes from; detail: full, masked or off, of the address that is kept."""
-    address = address_of(request.scope)
+    host, agent = client_of(scope), head_of(scope).get(b"user-agent")
+    kept, counted = told_of(host, detail)
+    return Origin(agent[0].decode("latin-1") if agent else None, kept, counted)
+
+
+@lru_cache(maxsize=4096)
+def told_of(host: str, detail: str) -> tuple[str | None, str]:
+    """What is kept of an address, and the network that it is counted with."""
+    address = parse_address(host)
     kept = {"full": str(address), "masked": network(address, MASKED)}.get(detail)
-    return Origin(
-        user_agent=request.headers.get("user-agent"),
-        address=kept if address else None,
-        network=network(address, COUNTED),
-    )
+    return kept if address else None, network(address, COUNTED)
 
 
 def masked(scope: Scope) -> str | None:
     """The client's network, for the log: whoever reads one need not know more."""
-    return network(address_of(scope), MASKED) or None
+    return network(parse_address(client_of(scope)), MASKED) or None
 
 
-def address_of(scope: Scope) -> Address | None:
-    """The client's address, as a trusted proxy says where one is configured; None if unknown."""
+def client_of(scope: Scope) -> str:
+    """The client's address as text, as a trusted proxy says where one is configured."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def parse_address(host: str) -> Address | None:
+    """An address; None if there is none."""
     try:
         # Without its scope (fe80::1%eth0), which is this node's business and not PostgreSQL's.
-        address = ip_address(str(scope["client"][0]).partition("%")[0])
-    except (TypeError, ValueError):
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
         return None
     return getattr(address, "ipv4_mapped", None) or address  # from a dual-stack socket
 

@@ -5,19 +5,18 @@ Rescue: whatever was raised becomes an answer; a bug becomes 500 and tells nothi
 """
 
 import re
-from typing import NoReturn
-from uuid import uuid4
+from secrets import token_hex
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth.errors import Refused
 from web.bounded import Bounded
-from web.caller import masked
 from web.failures import where
+from web.head import Head, head_of, text
+from web.log_context import Asked, logs_tell
 from web.refusals import (
     GRAPHQL_JSON,
     PLAIN_JSON,
@@ -33,18 +32,23 @@ MAX_TARGET = 8 * 1024  # bytes of path and query string
 MAX_HEADERS = 16 * 1024  # bytes of all of them
 MAX_HEADER_COUNT = 100
 
-EVERY_ANSWER = {
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
-NOT_HTML = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
-OVER_TLS = {"Strict-Transport-Security": "max-age=63072000; includeSubDomains"}
+# What an answer carries unless it says otherwise itself, as pages do of their policy.
+EVERY_ANSWER = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+OVER_TLS = [
+    *EVERY_ANSWER,
+    (b"strict-transport-security", b"max-age=63072000; includeSubDomains"),
+]
 CLOSE = {"Connection": "close"}
+STARTED = "bigtwo.answer_has_started"  # in the scope
 
 # RFC 9110 7.2: a name or an address, and perhaps a port.
-HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]*)?")
+HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]*)?")
 
 log = structlog.get_logger()
 
@@ -60,8 +64,9 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = uuid4().hex
-        unread = has_body(Headers(scope=scope))
+        request_id = token_hex(16)
+        unread = has_body(head_of(scope))
+        logs_tell.set(Asked(request_id, scope))
 
         async def receive_and_note() -> Message:
             nonlocal unread
@@ -71,30 +76,38 @@ class Edge:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in headers_for(scope).items():
-                    headers.setdefault(name, value)
-                headers["X-Request-Id"] = request_id
-                if scope["path"] == "/graphql":
-                    headers.add_vary_header("Accept")
+                scope[STARTED] = True
+                headers = message["headers"] = list(message.get("headers", ()))
+                given = {name for name, _ in headers}
+                headers += [header for header in headers_for(scope) if header[0] not in given]
+                headers.append((b"x-request-id", request_id.encode()))
+                vary(scope, headers, given)
                 if unread:  # or the server would read on, for nobody and without end
-                    headers["Connection"] = "close"
+                    headers.append((b"connection", b"close"))
             await send(message)
 
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id, address=masked(scope))
-        await self._app(scope, receive_and_note, send_with_headers)
+        await self._app(scope, receive_and_note if unread else receive, send_with_headers)
 
 
-def headers_for(scope: Scope) -> dict[str, str]:
+def headers_for(scope: Scope) -> list[tuple[bytes, bytes]]:
     """The headers of whatever is answered to a request."""
-    over_tls = OVER_TLS if scope["scheme"] == "https" else {}
-    return EVERY_ANSWER | NOT_HTML | over_tls
+    return OVER_TLS if scope["scheme"] == "https" else EVERY_ANSWER
 
 
-def has_body(headers: Headers) -> bool:
+def vary(scope: Scope, headers: list[tuple[bytes, bytes]], given: set[bytes]) -> None:
+    """Tells caches what an answer depends on, beside what it says itself."""
+    ours = b"Accept, Origin" if scope["path"] == "/graphql" else b"Origin"
+    if b"vary" not in given:
+        headers.append((b"vary", ours))
+        return
+    told = MutableHeaders(raw=headers)
+    for name in ours.decode().split(", "):
+        told.add_vary_header(name)
+
+
+def has_body(head: Head) -> bool:
     """Whether a request says that a body follows (RFC 9112 6)."""
-    return "transfer-encoding" in headers or headers.get("content-length", "").strip("0") != ""
+    return b"transfer-encoding" in head or text(head, b"content-length").strip("0") != ""
 
 
 class Rescue:
@@ -110,21 +123,14 @@ class Rescue:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
         try:
             refuse_oversized(scope)
             refuse_odd_host(scope)
-            refuse_two_lengths(scope)
-            await self._app(scope, receive, send_and_note)
+            refuse_odd_length(scope)
+            await self._app(scope, receive, send)
         except Exception as error:  # the last resort
             refused = self._refusal(error)
-            if started:
+            if STARTED in scope:
                 raise
             media_type = GRAPHQL_JSON if scope["path"] == "/graphql" else PLAIN_JSON
             await render(refused, media_type)(scope, receive, send)
@@ -166,7 +172,7 @@ def refuse_odd_host(scope: Scope) -> None:
 
     We believe no Host, but a proxy before us may, and two readers must not read two things.
     """
-    hosts = Headers(scope=scope).getlist("host")
+    hosts = head_of(scope).get(b"host", ())
     none_needed = not hosts and scope["http_version"] == "1.0"
     if not none_needed and not (len(hosts) == 1 and HOST.fullmatch(hosts[0])):
         raise HttpRefused(
@@ -178,23 +184,21 @@ def refuse_odd_host(scope: Scope) -> None:
         )
 
 
-def refuse_two_lengths(scope: Scope) -> None:
-    """Raises HttpRefused 400 for a body whose end is told in two ways (RFC 9112 6.1)."""
-    headers = Headers(scope=scope)
-    if "transfer-encoding" in headers and "content-length" in headers:
+def refuse_odd_length(scope: Scope) -> None:
+    """Raises HttpRefused 400 for a body whose end is told in two ways, or in none of ours.
+
+    RFC 9112 6.1: whoever reads on in another place than we do is told another request.
+    """
+    head = head_of(scope)
+    coding = head.get(b"transfer-encoding")
+    if coding and (b"content-length" in head or [c.lower() for c in coding] != [b"chunked"]):
         raise HttpRefused(
             400,
             "BAD_REQUEST",
-            "There are both Content-Length and Transfer-Encoding.",
-            "Send one of the two",
+            "The body's end is told in two ways, or by a Transfer-Encoding that is not chunked.",
+            "Send Content-Length, or Transfer-Encoding: chunked",
             headers=CLOSE,
         )
-
-
-async def to_rescue(request: Request, error: Exception) -> NoReturn:
-    """Starlette's handler for its own 404 and 405: leaves them to Rescue, which has our form."""
-    del request
-    raise error
 
 
 def from_router(error: Exception) -> HttpRefused | None:

@@ -6,10 +6,10 @@ body, the document, and only then a resolver.
 
 import asyncio
 from collections.abc import Sequence
+from functools import lru_cache
 
 from graphql import ExecutionResult, OperationType
-from starlette.datastructures import Headers, QueryParams
-from starlette.requests import ClientDisconnect, Request
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -17,6 +17,7 @@ from auth import strict_json
 from context import Context, Services
 from web import documents, pages
 from web.caller import find_viewer, origin_of
+from web.head import Head, head_of, text
 from web.operations import GraphQLRequest, Operations, told
 from web.refusals import (
     GRAPHQL_JSON,
@@ -45,46 +46,59 @@ class GraphQLEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. Raises Refused and Unavailable; web/edge.py renders them."""
-        request = Request(scope, receive)
-        response = await self._respond(request)
-        await response(scope, receive, send)
+        if scope["method"] == "OPTIONS":
+            allow = {"Allow": ", ".join(METHODS)}
+            await Response(status_code=204, headers=allow)(scope, receive, send)
+        elif self._ide and wants_page(scope):
+            await pages.ide()(scope, receive, send)
+        else:
+            await reply(send, *await self._respond(scope, receive))
 
-    async def _respond(self, request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return Response(status_code=204, headers={"Allow": ", ".join(METHODS)})
-        if self._ide and wants_page(request):
-            return pages.ide()
-        origin = origin_of(request, self._services.policy.address_detail)
-        viewer = await find_viewer(self._services, request, origin)
-        if request.method not in METHODS:
+    async def _respond(self, scope: Scope, receive: Receive) -> tuple[str, bytes]:
+        """The media type and the body of an answer."""
+        method, head = scope["method"], head_of(scope)
+        origin = origin_of(scope, self._services.policy.address_detail)
+        viewer = await find_viewer(self._services, scope, origin)
+        if method not in METHODS:
             raise method_not_allowed(*METHODS)
-        media_type = negotiate(request.headers.getlist("accept"))
-        sent = await read_request(request)
+        media_type = negotiate(text(head, b"accept"))
+        sent = await read_request(scope, receive)
         operation = self._operations.prepare(sent)
-        if request.method != "POST" and operation.kind is not OperationType.QUERY:
+        if method != "POST" and operation.kind is not OperationType.QUERY:
             raise method_not_allowed("POST", "OPTIONS")
         self._operations.check_variables(operation)
         context = Context(self._services, viewer, origin)
-        return answer(await self._operations.execute(operation, context), media_type)
+        return media_type, answer(await self._operations.execute(operation, context))
 
 
-def wants_page(request: Request) -> bool:
+async def reply(send: Send, media_type: str, body: bytes) -> None:
+    """Sends an answer with status 200."""
+    headers = [
+        (b"content-type", f"{media_type}; charset=utf-8".encode()),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def wants_page(scope: Scope) -> bool:
     """Whether a browser was pointed here: it gets the page, whatever credential it sent."""
     return (
-        request.method in {"GET", "HEAD"}
-        and "text/html" in request.headers.get("accept", "")
-        and not request.query_params.get("query")
+        scope["method"] in {"GET", "HEAD"}
+        and "text/html" in text(head_of(scope), b"accept")
+        and not QueryParams(scope["query_string"]).get("query")
     )
 
 
-def negotiate(accept: Sequence[str]) -> str:
+@lru_cache(maxsize=256)
+def negotiate(accept: str) -> str:
     """The media type of a 2xx answer. Raises HttpRefused 406 when the client takes neither.
 
     RFC 9110 12.5.1; ours is the better one wherever the client does not prefer the other.
     """
-    if not "".join(accept).strip():
+    if not accept.strip():
         return GRAPHQL_JSON
-    weights = {media: weight_of(media, ",".join(accept)) for media in (GRAPHQL_JSON, PLAIN_JSON)}
+    weights = {media: weight_of(media, accept) for media in (GRAPHQL_JSON, PLAIN_JSON)}
     best = max(weights, key=lambda media: weights[media])
     if weights[best] <= 0:
         raise HttpRefused(
@@ -117,26 +131,22 @@ def quality(parameters: Sequence[str]) -> float:
     return 1.0
 
 
-async def read_request(request: Request) -> GraphQLRequest:
+async def read_request(scope: Scope, receive: Receive) -> GraphQLRequest:
     """The GraphQL request in an HTTP request. Raises HttpRefused."""
-    if request.method == "POST":
-        require_json(request)
-        return well_formed(parse_json(await read_body(request), "body"))
-    return well_formed(from_query_string(request.query_params))
+    if scope["method"] == "POST":
+        head = head_of(scope)
+        require_json(head)
+        return well_formed(parse_json(await read_body(head, receive), "body"))
+    return well_formed(from_query_string(QueryParams(scope["query_string"])))
 
 
-def require_json(request: Request) -> None:
+def require_json(head: Head) -> None:
     """Raises HttpRefused 415 unless the body is JSON in UTF-8, as it is.
 
     No other type: a browser sends text, forms and multipart across origins without asking first.
     """
-    kind, *parameters = (
-        p.strip().lower() for p in request.headers.get("content-type", "").split(";")
-    )
-    charsets = {p for p in parameters if p.startswith("charset")}  # charset*= and charset = too
-    once = len(request.headers.getlist("content-type")) == 1
-    encoded = "content-encoding" in request.headers
-    if kind != PLAIN_JSON or not charsets <= CHARSETS or not once or encoded:
+    types = head.get(b"content-type", ())
+    if len(types) != 1 or b"content-encoding" in head or not is_json(types[0]):
         raise HttpRefused(
             415,
             "BAD_REQUEST",
@@ -145,17 +155,21 @@ def require_json(request: Request) -> None:
         )
 
 
-async def read_body(request: Request) -> bytes:
+@lru_cache(maxsize=256)
+def is_json(content_type: bytes) -> bool:
+    """Whether a Content-Type is JSON's, and its charset, if it names one, UTF-8."""
+    kind, *parameters = (p.strip().lower() for p in content_type.decode("latin-1").split(";"))
+    charsets = {p for p in parameters if p.startswith("charset")}  # charset*= and charset = too
+    return kind == PLAIN_JSON and charsets <= CHARSETS
+
+
+async def read_body(head: Head, receive: Receive) -> bytes:
     """The whole body. Raises HttpRefused: 413 for a large one, unread; 408 for a slow one."""
-    if is_large(request.headers):
+    if is_large(text(head, b"content-length")):
         raise too_large()
-    body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY:
-                    raise too_large()
+            return await received(receive)
     except TimeoutError:
         raise HttpRefused(
             408,
@@ -163,17 +177,28 @@ async def read_body(request: Request) -> bytes:
             f"The body took longer than {BODY_TIMEOUT} seconds.",
             "Send the whole body at once",
         ) from None
-    except ClientDisconnect:
-        raise HttpRefused(
-            400, "BAD_REQUEST", "The body broke off.", "Send as many bytes as were declared"
-        ) from None
+
+
+async def received(receive: Receive) -> bytes:
+    """The parts of a body. Raises HttpRefused 413 for a large one, 400 for one that breaks off."""
+    body, more = bytearray(), True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HttpRefused(
+                400, "BAD_REQUEST", "The body broke off.", "Send as many bytes as were declared"
+            )
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_BODY:
+            raise too_large()
     return bytes(body)
 
 
-def is_large(headers: Headers) -> bool:
+def is_large(declared: str) -> bool:
     """Whether a request declares a body that nobody here will read."""
-    declared = headers.get("content-length", "").lstrip("0")
-    return declared.isdecimal() and (len(declared) > DIGITS or int(declared) > MAX_BODY)
+    length = declared.lstrip("0")
+    return length.isdecimal() and (len(length) > DIGITS or int(length) > MAX_BODY)
 
 
 def too_large() -> HttpRefused:
@@ -244,8 +269,8 @@ def malformed(why: str) -> HttpRefused:
     )
 
 
-def answer(result: ExecutionResult, media_type: str) -> Response:
-    """The HTTP answer to an operation that was executed.
+def answer(result: ExecutionResult) -> bytes:
+    """The body of the answer to an operation that was executed.
 
     200 with `data`, even where it is null. One exception: where something passing was in the way
     and nothing is left of data, raises HttpRefused, so that the status tells proxies and clients,
@@ -265,7 +290,7 @@ def answer(result: ExecutionResult, media_type: str) -> Response:
     body: dict[str, object] = {"data": result.data}
     if errors:
         body["errors"] = errors
-    return Response(encode(body), media_type=f"{media_type}; charset=utf-8")
+    return encode(body)
 
 
 def passing(result: ExecutionResult) -> Exception | None:

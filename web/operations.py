@@ -27,6 +27,7 @@ from context import Context
 from schema.root import Mutation, Query
 from web import documents
 from web.failures import Failures
+from web.prepared import PreparedDocuments
 from web.refusals import as_refused, internal_error
 
 VALUES_HINT = "Send values of the types that the schema and the operation declare"
@@ -61,20 +62,24 @@ class Operations:
     def __init__(self, *, introspection: bool) -> None:
         self._schema = core(make_schema())
         self._introspection = introspection
+        self._documents = PreparedDocuments(self._schema, introspection=introspection)
         self._failures = Failures()
 
     def prepare(self, sent: GraphQLRequest) -> Operation:
         """The operation of a request. Raises HttpRefused (400 unparsable, 422 everything else)."""
-        document = documents.prepare(sent.query, self._schema, introspection=self._introspection)
-        definition = documents.operation(document, sent.operation_name)
-        return Operation(document, definition, sent.variables)
+        prepared = self._documents.prepare(sent.query)
+        definition = prepared.operation(sent.operation_name)
+        return Operation(prepared.document, definition, sent.variables)
 
     def check_variables(self, operation: Operation) -> None:
         """Raises HttpRefused 422 unless every variable has a value of its type."""
-        documents.refuse_hidden_in(operation.variables, "the variables")
+        if operation.variables:
+            documents.refuse_hidden_in(operation.variables, "the variables")
+        if not operation.definition.variable_definitions:
+            return
         found = get_variable_values(
             self._schema,
-            operation.definition.variable_definitions or (),
+            operation.definition.variable_definitions,
             operation.variables,
             max_errors=documents.MAX_ERRORS,
             hide_suggestions=not self._introspection,

@@ -5,6 +5,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from web.head import head_of
 from web.refusals import PLAIN_JSON, HttpRefused, render
 
 VALIDATE = "/session/validate"
@@ -14,12 +15,15 @@ class OtherOrigins(CORSMiddleware):
     """Starlette's, except where its answer would be taken for ours."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a preflight, and lets everything else through.
+        """Answers a preflight, and lets everything else through; without an Origin, unchanged.
 
         No preflight is answered where a proxy asks about its client's: it takes every 2xx for a
         yes, so OPTIONS needs a token there like any other method.
         """
-        if scope["type"] == "http" and f"{scope['path']}/".startswith(f"{VALIDATE}/"):
+        if scope["type"] != "http" or b"origin" not in head_of(scope):
+            await self.app(scope, receive, send)
+            return
+        if f"{scope['path']}/".startswith(f"{VALIDATE}/"):
             await self.simple_response(scope, receive, send, request_headers=Headers(scope=scope))
             return
         await super().__call__(scope, receive, send)

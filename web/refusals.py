@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 
+import orjson
 import structlog
 from starlette.responses import Response
 
@@ -89,8 +90,12 @@ def render(refused: Refused, media_type: str) -> Response:
 
 
 def encode(body: object) -> bytes:
-    """JSON in UTF-8."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    """JSON in UTF-8; what is no character (a message may quote one) is a question mark."""
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
 
 
 def write_down(refused: Refused, error: BaseException) -> None:

@@ -33,8 +33,8 @@ class SessionEndpoint:
             return Response(status_code=204, headers={"Allow": ", ".join(METHODS)})
         if request.method == "POST":
             return await self._create(request)
-        origin = origin_of(request, self._services.policy.address_detail)
-        viewer = await find_viewer(self._services, request, origin)
+        origin = origin_of(request.scope, self._services.policy.address_detail)
+        viewer = await find_viewer(self._services, request.scope, origin)
         if request.method != "DELETE":
             raise method_not_allowed(*METHODS)
         if viewer is None:
@@ -45,7 +45,7 @@ class SessionEndpoint:
     async def _create(self, request: Request) -> Response:
         """A new guest, whatever credential was sent."""
         refuse_cross_site(request, self._allowed_origins)
-        origin = origin_of(request, self._services.policy.address_detail)
+        origin = origin_of(request.scope, self._services.policy.address_detail)
         guest = await beginnings.begin(Context(self._services, None, origin), Beginning())
         return json(
             {
@@ -71,8 +71,8 @@ class ValidateEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers 200 with who calls, in the body and in headers; raises like every door."""
         request = Request(scope, receive)
-        origin = origin_of(request, self._services.policy.address_detail)
-        viewer = await find_viewer(self._services, request, origin)
+        origin = origin_of(request.scope, self._services.policy.address_detail)
+        viewer = await find_viewer(self._services, request.scope, origin)
         if viewer is None:
             raise Unauthenticated
         await told(viewer)(scope, receive, send)
