@@ -85,7 +85,7 @@ def make_services(settings: Settings) -> Services:
     return Services(
         database=database,
         found=Together(database, sessions.find_many),
-        live=Together(database, sessions.live_of),
+        found_with_live=Together(database, sessions.find_many_with_live),
         clock=Clock(),
         keys=ring,
         profile=profile,

@@ -28,7 +28,7 @@ from db.clock import Clock
 from db.engine import Database
 from db.events import Actor, By
 from db.identities import IdentityRow
-from db.sessions import Key, OwnedSession, SessionRow
+from db.sessions import Key, OwnedSession
 from db.together import Together
 from db.turns import Turns
 
@@ -67,7 +67,7 @@ class Services:
 
     database: Database
     found: Together[Key, OwnedSession]  # sessions by their keys, for the door
-    live: Together[UUID, list[SessionRow]]  # users' live sessions
+    found_with_live: Together[Key, OwnedSession]  # the same, with their users' live sessions
     clock: Clock
     keys: KeyRing
     profile: Profile
@@ -137,14 +137,18 @@ Info = strawberry.Info[Context, None]
 
 
 async def admit(
-    services: Services, authorization: Sequence[bytes], *, address: str | None
+    services: Services,
+    authorization: Sequence[bytes],
+    *,
+    address: str | None,
+    with_live: bool = False,
 ) -> Viewer | None:
     """The caller of a request: nobody without a credential, refused with a bad one.
 
     authorization: the values of the request's Authorization headers; address: as much of the
-    client's as may be kept with a session. A forged token costs no statement, a good one costs
-    one; that the session was used is noted for later. Raises BadRequest, Unauthenticated,
-    Unavailable.
+    client's as may be kept with a session; with_live: whether to read the caller's live sessions
+    along. A forged token costs no statement, a good one costs one; that the session was used is
+    noted for later. Raises BadRequest, Unauthenticated, Unavailable.
     """
     token = bearer(authorization)
     if token is None:
@@ -153,7 +157,7 @@ async def admit(
     now = await services.clock.now(services.database)
     refuse_untimely(claims, now=now)
     key = Key(claims.user_id, claims.session_id)
-    found = await services.found.ask(key)
+    found = await (services.found_with_live if with_live else services.found).ask(key)
     viewer = judge(found)
     if found and found.is_use_due:
         services.activity.note(key, Use(now, address))
@@ -194,7 +198,7 @@ def judge(found: OwnedSession | None) -> Viewer:
     if not session.is_live:
         idle_first = session.idle_expires_at and session.idle_expires_at < session.expires_at
         raise Unauthenticated(Reason.SESSION_IDLE if idle_first else Reason.SESSION_EXPIRED)
-    return Viewer(user, session)
+    return Viewer(user, session, found.live)
 
 
 async def hold(db: AsyncConnection, viewer: Viewer, *others: UUID) -> Viewer:

@@ -1,5 +1,6 @@
 """The caller of a request, as a value that is passed on explicitly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,6 +14,7 @@ class Viewer:
 
     user: UserRow
     session: SessionRow
+    live: Sequence[SessionRow] | None = None  # their live sessions, where they were read along
 
     @property
     def user_id(self) -> UUID:

@@ -1,6 +1,6 @@
 """Statements about sessions. `db` first, the owner next; plain rows come out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -102,6 +102,7 @@ class OwnedSession(NamedTuple):
     session: SessionRow
     user: UserRow
     is_use_due: bool  # whether a use of the session is to be written down now
+    live: Sequence[SessionRow] | None = None  # its user's live sessions, where these were asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,10 @@ OWNED = f"""
            pg_is_in_recovery()
     FROM user_sessions s JOIN users u ON u.id = s.user_id
 """  # noqa: S608 - constants
+# The same for every row of a user, of whom only the rows asked for by id say more.
+OWNED_WITH_LIVE = OWNED.replace("u.id = s.user_id", "u.id = s.user_id AND s.id = ANY($2)").replace(
+    "JOIN", "LEFT JOIN"
+)
 STANDBY = "SELECT pg_is_in_recovery()"
 
 
@@ -167,23 +172,51 @@ async def find_many(fetch: Fetch, keys: Sequence[Key]) -> dict[Key, OwnedSession
     return {Key(one.session.user_id, one.session.id): one for one in found}
 
 
+async def find_many_with_live(fetch: Fetch, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
+    """As find_many; beside each session its user's live ones, the most recently active first."""
+    rows = await fetch(
+        f"""{OWNED_WITH_LIVE}
+            WHERE s.user_id = ANY($1) AND (s.id = ANY($2) OR {LIVE})
+            ORDER BY s.last_active_at DESC, s.id DESC""",
+        [key.user_id for key in keys],
+        [key.session_id for key in keys],
+    )
+    if not rows:
+        require_primary(standby=(await fetch(STANDBY))[0][0])
+    return with_live(rows, set(keys))
+
+
+def with_live(rows: Sequence[Any], keys: Collection[Key]) -> dict[Key, OwnedSession]:
+    """The sessions of these keys among the rows that OWNED_WITH_LIVE selects. Raises NotPrimary."""
+    live: dict[UUID, list[SessionRow]] = {user_id: [] for user_id, _ in keys}
+    found = {}
+    for row in rows:
+        session = SessionRow._make(row[:SESSION_WIDTH])
+        if session.is_live:
+            live[session.user_id].append(session)
+        key = Key(session.user_id, session.id)
+        if key in keys:
+            found[key] = to_owned(row)._replace(live=live[session.user_id])
+    return found
+
+
 def require_primary(*, standby: bool) -> None:
     """Raises NotPrimary on a standby, where neither a row nor its absence proves anything."""
     if standby:
         raise NotPrimary
 
 
-async def live_of(fetch: Fetch, user_ids: Sequence[UUID]) -> dict[UUID, list[SessionRow]]:
-    """The live sessions of each of these users, the most recently active first."""
-    rows = await fetch(
-        f"""SELECT {COLUMNS} FROM user_sessions s WHERE s.user_id = ANY($1) AND {LIVE}
-            ORDER BY s.last_active_at DESC, s.id DESC""",  # noqa: S608 - constants
-        user_ids,
+async def live(db: AsyncConnection, user_id: UUID, *, first: UUID) -> list[SessionRow]:
+    """The user's live sessions: the one named `first`, then the most recently active."""
+    rows = await db.execute(
+        text(f"""
+            SELECT {COLUMNS} FROM user_sessions s
+            WHERE s.user_id = :user_id AND {LIVE}
+            ORDER BY s.last_active_at DESC, s.id DESC
+        """),  # noqa: S608 - constants
+        {"user_id": user_id},
     )
-    found: dict[UUID, list[SessionRow]] = {user_id: [] for user_id in user_ids}
-    for row in map(SessionRow._make, rows):
-        found[row.user_id].append(row)
-    return found
+    return with_first(to_sessions(rows), first)
 
 
 def with_first(rows: Sequence[SessionRow], first: UUID) -> list[SessionRow]:

@@ -44,10 +44,11 @@ async def my_sessions(info: Info, *, include_ended: bool = False) -> list[Sessio
         rows = await info.context.read(
             lambda db: sessions.live_and_ended(db, viewer.user_id, first=own, limit=MAX_ENDED)
         )
+    elif viewer.live is None:
+        rows = await info.context.read(lambda db: sessions.live(db, viewer.user_id, first=own))
     else:
-        found = await info.context.services.live.ask(viewer.user_id)
-        rows = sessions.with_first(found or [], own)
-    return [to_session(row, viewer.user, is_current=row.id == viewer.session_id) for row in rows]
+        rows = sessions.with_first(viewer.live, own)
+    return [to_session(row, viewer.user, is_current=row.id == own) for row in rows]
 
 
 def session_policy(info: Info) -> SessionPolicy:

@@ -4,9 +4,10 @@ What the application would never see is refused here in the same form: what is n
 that HTTP does not have, a head without end. And a target is taken as it was sent.
 """
 
+import asyncio
 import sys
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -18,6 +19,38 @@ MAX_HEAD = 64 * 1024  # bytes from the first on until the headers end; the appli
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")  # of all paths together
 
 
+class OneWrite:
+    """A transport that writes once what is written in one turn of the event loop.
+
+    uvicorn writes head and body apart, and every write is a system call that wakes the client.
+    """
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the transport's."""
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Writes soon."""
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+
+    def close(self) -> None:
+        """Closes, once all is written."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._transport.write(b"".join(self._held))
+            self._held.clear()
+
+
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
@@ -25,6 +58,11 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **more)
         self._in_head = False
         self._head = 0  # bytes of it so far, except of those that came with something else
+
+    def connection_made(self, transport: Any) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        self.transport = cast("Any", OneWrite(transport, self.loop))
 
     def data_received(self, data: bytes) -> None:
         """Bounds what has no bound in httptools."""

@@ -7,7 +7,7 @@ from starlette.types import Scope
 
 from auth.viewer import Viewer
 from context import Origin, Services, admit
-from web.head import head_of
+from web.head import Head, head_of
 
 Address = IPv4Address | IPv6Address
 
@@ -15,10 +15,12 @@ MASKED = {4: 24, 6: 48}  # bits of an address that tell a network, and hardly a 
 COUNTED = {4: 32, 6: 64}  # bits of an address that one subscriber cannot change at will
 
 
-async def find_viewer(services: Services, scope: Scope, origin: Origin) -> Viewer | None:
+async def find_viewer(
+    services: Services, head: Head, origin: Origin, *, with_live: bool = False
+) -> Viewer | None:
     """The caller; None without a credential. Raises what the door raises."""
-    authorization = head_of(scope).get(b"authorization", ())
-    return await admit(services, authorization, address=origin.address)
+    authorization = head.get(b"authorization", ())
+    return await admit(services, authorization, address=origin.address, with_live=with_live)
 
 
 def origin_of(scope: Scope, detail: str) -> Origin:

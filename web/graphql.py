@@ -7,6 +7,7 @@ body, the document, and only then a resolver.
 import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 from graphql import ExecutionResult, OperationType
 from starlette.datastructures import QueryParams
@@ -16,9 +17,11 @@ from starlette.types import Receive, Scope, Send
 from auth import strict_json
 from context import Context, Services
 from web import documents, pages
+from web.begun import Begun
 from web.caller import find_viewer, origin_of
 from web.head import Head, head_of, text
-from web.operations import GraphQLRequest, Operations, told
+from web.kept import Kept
+from web.operations import GraphQLRequest, Operation, Operations, told
 from web.refusals import (
     GRAPHQL_JSON,
     PLAIN_JSON,
@@ -32,6 +35,8 @@ METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 MAX_BODY = 64 * 1024  # bytes
 DIGITS = 12  # of a length that are worth reading
 BODY_TIMEOUT = 20  # seconds from the door to the last byte
+KNOWN = 200_000  # bytes of bodies that are known: they were read before, and have no variables
+NO_VARIABLES: dict[str, Any] = {}
 CHARSETS = {"charset=utf-8", 'charset="utf-8"'}
 BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered by status too
 
@@ -43,6 +48,7 @@ class GraphQLEndpoint:
         self._services = services
         self._ide = ide
         self._operations = Operations(introspection=introspection)
+        self._known: Kept[bytes, Operation] = Kept(KNOWN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. Raises Refused and Unavailable; web/edge.py renders them."""
@@ -56,19 +62,46 @@ class GraphQLEndpoint:
 
     async def _respond(self, scope: Scope, receive: Receive) -> tuple[str, bytes]:
         """The media type and the body of an answer."""
-        method, head = scope["method"], head_of(scope)
+        head = head_of(scope)
+        body = read_ahead(scope, head, receive)
+        known = self._known.get(body.value) if body and body.value else None
         origin = origin_of(scope, self._services.policy.address_detail)
-        viewer = await find_viewer(self._services, scope, origin)
-        if method not in METHODS:
+        viewer = await find_viewer(
+            self._services, head, origin, with_live=bool(known and known.asks_for("mySessions"))
+        )
+        if scope["method"] not in METHODS:
             raise method_not_allowed(*METHODS)
         media_type = negotiate(text(head, b"accept"))
-        sent = await read_request(scope, receive)
-        operation = self._operations.prepare(sent)
-        if method != "POST" and operation.kind is not OperationType.QUERY:
-            raise method_not_allowed("POST", "OPTIONS")
-        self._operations.check_variables(operation)
+        if known:
+            require_json(head)
+            operation, variables = known, NO_VARIABLES
+        else:
+            operation, variables = await self._prepare(scope, head, receive, body)
         context = Context(self._services, viewer, origin)
-        return media_type, answer(await self._operations.execute(operation, context))
+        return media_type, answer(await self._operations.execute(operation, variables, context))
+
+    async def _prepare(
+        self, scope: Scope, head: Head, receive: Receive, body: Begun[bytes] | None
+    ) -> tuple[Operation, dict[str, Any]]:
+        """The operation of a request, and its variables. Raises HttpRefused."""
+        sent = await read_request(scope, head, receive, body)
+        operation = self._operations.prepare(sent)
+        if scope["method"] != "POST" and operation.kind is not OperationType.QUERY:
+            raise method_not_allowed("POST", "OPTIONS")
+        self._operations.check_variables(operation, sent.variables)
+        if body and body.value and not sent.variables:
+            self._known.put(body.value, operation)
+        return operation, sent.variables
+
+
+def read_ahead(scope: Scope, head: Head, receive: Receive) -> Begun[bytes] | None:
+    """A body that may be read before the door's verdict, as far as it is there.
+
+    None where the client waits to be asked for it, or nobody will read it.
+    """
+    if scope["method"] != "POST" or b"expect" in head or is_large(text(head, b"content-length")):
+        return None
+    return Begun(received(receive))
 
 
 async def reply(send: Send, media_type: str, body: bytes) -> None:
@@ -131,12 +164,13 @@ def quality(parameters: Sequence[str]) -> float:
     return 1.0
 
 
-async def read_request(scope: Scope, receive: Receive) -> GraphQLRequest:
+async def read_request(
+    scope: Scope, head: Head, receive: Receive, body: Begun[bytes] | None
+) -> GraphQLRequest:
     """The GraphQL request in an HTTP request. Raises HttpRefused."""
     if scope["method"] == "POST":
-        head = head_of(scope)
         require_json(head)
-        return well_formed(parse_json(await read_body(head, receive), "body"))
+        return well_formed(parse_json(await read_body(head, receive, body), "body"))
     return well_formed(from_query_string(QueryParams(scope["query_string"])))
 
 
@@ -163,13 +197,16 @@ def is_json(content_type: bytes) -> bool:
     return kind == PLAIN_JSON and charsets <= CHARSETS
 
 
-async def read_body(head: Head, receive: Receive) -> bytes:
+async def read_body(head: Head, receive: Receive, begun: Begun[bytes] | None) -> bytes:
     """The whole body. Raises HttpRefused: 413 for a large one, unread; 408 for a slow one."""
     if is_large(text(head, b"content-length")):
         raise too_large()
+    begun = begun or Begun(received(receive))
+    if begun.is_done:
+        return await begun.rest()
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
-            return await received(receive)
+            return await begun.rest()
     except TimeoutError:
         raise HttpRefused(
             408,

@@ -10,6 +10,7 @@ from context import Context, Services
 from resolvers import beginnings, endings
 from resolvers.beginnings import Beginning
 from web.caller import find_viewer, origin_of
+from web.head import head_of
 from web.refusals import encode, method_not_allowed
 
 METHODS = ("POST", "DELETE", "OPTIONS")
@@ -34,7 +35,7 @@ class SessionEndpoint:
         if request.method == "POST":
             return await self._create(request)
         origin = origin_of(request.scope, self._services.policy.address_detail)
-        viewer = await find_viewer(self._services, request.scope, origin)
+        viewer = await find_viewer(self._services, head_of(request.scope), origin)
         if request.method != "DELETE":
             raise method_not_allowed(*METHODS)
         if viewer is None:
@@ -72,7 +73,7 @@ class ValidateEndpoint:
         """Answers 200 with who calls, in the body and in headers; raises like every door."""
         request = Request(scope, receive)
         origin = origin_of(request.scope, self._services.policy.address_detail)
-        viewer = await find_viewer(self._services, request.scope, origin)
+        viewer = await find_viewer(self._services, head_of(request.scope), origin)
         if viewer is None:
             raise Unauthenticated
         await told(viewer)(scope, receive, send)

@@ -1,0 +1,47 @@
+"""What was worked out from something that clients sent, kept for when it is sent again."""
+
+from collections.abc import Sized
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Sized)
+V = TypeVar("V")
+
+
+class Kept(Generic[K, V]):
+    """Values by what they were made from, whose lengths together have a bound.
+
+    A stranger who sends ever new things pushes nobody's out: what is used most stays.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity  # in the unit of len(key)
+        self._size = 0
+        self._values: dict[K, V] = {}
+        self._uses: dict[K, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: K) -> V | None:
+        """What is kept; it counts as one use."""
+        found = self._values.get(key)
+        if found is not None:
+            self._uses[key] += 1
+        return found
+
+    def put(self, key: K, value: V) -> None:
+        """Keeps one more, unless it alone is too large."""
+        if self._size + len(key) > self._capacity:
+            self._forget_half()
+        if self._size + len(key) <= self._capacity:
+            self._values[key] = value
+            self._uses[key] = 1
+            self._size += len(key)
+
+    def _forget_half(self) -> None:
+        """Drops the half that was used less; of the rest every use counts half from now on."""
+        by_use = sorted(self._uses, key=self._uses.__getitem__, reverse=True)
+        stays = by_use[: len(by_use) // 2]
+        self._values = {key: self._values[key] for key in stays}
+        self._uses = {key: self._uses[key] // 2 for key in stays}
+        self._size = sum(map(len, stays))
