@@ -1,6 +1,7 @@
 """Accounts with a password: claimed by a guest, signed in to, changed, proven again, deleted."""
 
 import asyncio
+import unicodedata
 from typing import Any
 from uuid import UUID
 
@@ -164,6 +165,34 @@ async def test_long_odd_and_foreign_ones_are_passwords(client: Any, password: st
 async def test_the_same_characters_from_two_keyboards_are_one_password(client: Any) -> None:
     await client.account("magnolia", "e\u0301tude pour quatre mains")
     assert (await client.sign_in("magnolia", "\u00e9tude pour quatre mains"))["token"]
+
+
+async def test_the_longest_password_may_be_typed_mark_by_mark(client: Any) -> None:
+    longest = "\u1f82\u1f83" * 128
+    await client.account("magnolia", unicodedata.normalize("NFD", longest))
+    assert (await client.sign_in("magnolia", longest))["token"]
+
+
+async def test_marks_without_end_are_not_sorted(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30,000 of them take a second, in which the interpreter does nothing else."""
+    sorted_ones: list[int] = []
+    normalize = unicodedata.normalize
+
+    def spied(form: Any, text: str) -> str:
+        sorted_ones.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr(unicodedata, "normalize", spied)
+    marks = "e" + "\u0300\u0323" * 5000
+    account = await client.account("magnolia")
+    refused(
+        await claim(client, await client.guest(), "begonia", marks), "INVALID_PASSWORD", "password"
+    )
+    refused(await client.sign_in("magnolia", marks), "INVALID_CREDENTIALS", "input", "credentials")
+    refused(await change(client, account.token, marks), "INVALID_CREDENTIALS", "currentPassword")
+    assert max(sorted_ones) <= 1024
 
 
 async def test_a_shorter_minimum_is_an_operators_choice(start_app: Any) -> None:
