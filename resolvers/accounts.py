@@ -80,15 +80,13 @@ async def change_password(
     try:
         refuse_password(context, new_password, viewer.user.username, "newPassword")
         await fresh(context, viewer)
+        refuse_guest(viewer)
+        await context.services.throttle.proof(viewer.session_id)
         typed = current_password if is_given(current_password) else None
         known = await confirm_current(context, viewer, typed)
         password_hash = await context.services.passwords.hash(new_password)
         async with changing(context, viewer) as change:
             await fresh(context, change.caller)
-            if change.caller.user.is_guest:
-                raise Declined(
-                    UserErrorCode.INVALID_CREDENTIALS, "A guest has no password: claim an account."
-                )
             if await users.password_of(change.db, viewer.user_id) != known:
                 raise wrong_password()
             await users.set_password(change.db, viewer.user_id, password_hash)
@@ -104,7 +102,6 @@ async def confirm_current(context: Context, viewer: Viewer, typed: str | None) -
     services = context.services
     known = await context.read(lambda db: users.password_of(db, viewer.user_id))
     if typed is not None:
-        await services.throttle.proof(viewer.session_id)
         if not await services.passwords.verify(typed, known):
             raise wrong_password()
         return known
@@ -113,6 +110,14 @@ async def confirm_current(context: Context, viewer: Viewer, typed: str | None) -
     if not may_be_absent or await age_of_proof(context, viewer) > longest:
         raise wrong_password()
     return known
+
+
+def refuse_guest(viewer: Viewer) -> None:
+    """Raises Declined for a caller who has no password to change; nothing is hashed for them."""
+    if viewer.user.is_guest:
+        raise Declined(
+            UserErrorCode.INVALID_CREDENTIALS, "A guest has no password: claim an account."
+        )
 
 
 def wrong_password() -> Declined:

@@ -363,6 +363,16 @@ async def test_a_guest_has_no_password_to_change(client: Any, db: Any) -> None:
     assert await db.fetchval("SELECT password_hash FROM users") is None
 
 
+async def test_nothing_is_hashed_for_a_guest_who_changes_a_password(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever fills the queue keeps everybody else from signing in."""
+    monkeypatch.setattr(passwords, "WAITING", -passwords.AT_ONCE)
+    guest = await client.guest()
+    refused(await change(client, guest.token, None), "INVALID_CREDENTIALS")
+    refused(await change(client, guest.token, PASSWORD), "INVALID_CREDENTIALS")
+
+
 # A fresh proof.
 
 DANGEROUS = {

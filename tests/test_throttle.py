@@ -15,6 +15,9 @@ SIGN_IN = """mutation($u: String!, $p: String!) {
 AGAIN = """mutation($u: String!, $p: String!) {
   reauthenticate(credentials: {password: {username: $u, password: $p}}) {
     token userErrors { code } } }"""
+CHANGE = """mutation($p: String) {
+  changePassword(currentPassword: $p, newPassword: "a quite different one") {
+    token userErrors { code } } }"""
 RIGHT = "seven odd otters juggle"
 OWN, FOREIGN = "203.0.113.7", "198.51.100.9"
 
@@ -137,6 +140,14 @@ async def test_a_live_session_has_a_counter_of_its_own(start_app: Any) -> None:
     assert made == [200] * 10 + [429] * 2
     other = await start_app(**PROXIES)
     assert await signs_in(other, OWN)
+
+
+async def test_every_try_to_change_a_password_counts(client: Any) -> None:
+    """With the current one or without."""
+    account = await client.account("magnolia")
+    tried = [{"p": WRONG}, {}] * 6
+    made = [(await client.gql(CHANGE, token=account.token, **v)).status_code for v in tried]
+    assert made == [200] * 10 + [429] * 2
 
 
 async def test_what_was_typed_is_not_written_down(client: Any, db: Any) -> None:
