@@ -115,6 +115,22 @@ async def test_guesses_from_many_networks_never_lock_the_owner_out(
     assert await signs_in(client, OWN)
 
 
+async def test_one_network_does_not_fill_the_counter_of_an_account(
+    start_app: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the database, with counters of names that it makes up once it is refused."""
+    monkeypatch.setattr(throttle, "ACCOUNT_LIMIT", 20)
+    client = await start_app(LOGIN_RATE_LIMIT=40, **PROXIES)
+    await client.account("magnolia")
+    made = [await guess(client, "magnolia") for _ in range(30)]
+    assert made == [200] * 10 + [429] * 20
+    assert await signs_in(client, OWN)
+    assert {await guess(client, f"nobody{n}") for n in range(10)} == {200}
+    counters = await db.fetchval("SELECT count(*) FROM rate_counts")
+    assert {await guess(client, f"nobody{n}") for n in range(10, 20)} == {429}
+    assert await db.fetchval("SELECT count(*) FROM rate_counts") == counters
+
+
 async def test_a_network_is_forgotten_after_90_days(
     start_app: Any, db: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
