@@ -69,11 +69,14 @@ async def password(
 ) -> Proof | None:
     """The proof in a password; None for a wrong one, after as long for an unknown user.
 
+    For a disabled one, too, already here: nothing that follows a right password may tell it.
+
     Raises RateLimited when too many hash.
     """
     found = await database.read(lambda db: users.find_password(db, username))
     known = found.password_hash if found else None
-    if not await passwords.verify(typed, known) or found is None or known is None:
+    is_right = await passwords.verify(typed, known)
+    if not is_right or found is None or known is None or found.is_disabled:
         return None
     return Proof(
         "password",

@@ -160,13 +160,15 @@ class PasswordRow:
 
     user_id: UUID
     password_hash: str | None
+    is_disabled: bool
 
 
 async def find_password(db: AsyncConnection, username: str) -> PasswordRow | None:
     """The password of the user of a name, in whatever case; None when there is no such user."""
     found = await db.execute(
         text("""
-            SELECT u.id, u.password_hash FROM usernames n JOIN users u ON u.id = n.user_id
+            SELECT u.id, u.password_hash, u.disabled_at IS NOT NULL
+            FROM usernames n JOIN users u ON u.id = n.user_id
             WHERE n.username_key = lower(:username)
         """),
         {"username": username},

@@ -80,6 +80,23 @@ async def test_a_right_answer_is_no_guess(start_app: Any) -> None:
     assert [await signs_in(client, OWN) for _ in range(14)] == [True] * 14
 
 
+async def test_the_right_password_of_a_disabled_user_is_a_guess_like_any_other(
+    start_app: Any, db: Any, statements: list[str]
+) -> None:
+    """Or whoever guessed it would be told by what is counted and done after it."""
+    client = await start_app(**PROXIES)
+    await client.account("magnolia")
+    await db.execute("UPDATE users SET disabled_at = now()")
+    sent: list[list[str]] = []
+    for password in (WRONG, RIGHT):
+        statements.clear()
+        await guess(client, "magnolia", password, network=OWN)
+        sent.append(statements[:])
+    assert sent[0] == sent[1]
+    made = [await guess(client, "magnolia", RIGHT) for _ in range(12)]
+    assert made == [200] * 10 + [429] * 2
+
+
 async def test_a_network_has_a_limit_of_its_own(start_app: Any) -> None:
     client = await start_app(LOGIN_RATE_LIMIT=5, **PROXIES)
     made = [await guess(client, f"nobody{n}") for n in range(7)]
