@@ -6,6 +6,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.users import NAME_KEY
+
 MEMORY = timedelta(days=90)
 
 
@@ -23,11 +25,11 @@ async def remember(db: AsyncConnection, user_id: UUID, network: str) -> None:
 async def is_known(db: AsyncConnection, username: str, network: str) -> bool:
     """Whether the account of a name was signed in to from a network lately."""
     found = await db.execute(
-        text("""
+        text(f"""
             SELECT 1 FROM usernames n JOIN known_networks k ON k.user_id = n.user_id
-            WHERE n.username_key = lower(:username) AND k.network = :network
+            WHERE n.username_key = {NAME_KEY} AND k.network = :network
               AND k.last_success_at > now() - CAST(:memory AS interval)
-        """),
+        """),  # noqa: S608 - a constant
         {"username": username, "network": network, "memory": MEMORY},
     )
     return found.one_or_none() is not None

@@ -4,8 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
+from sqlalchemy import text
 
 from auth import passwords, throttle
+from db.users import NAME_KEY
 
 WRONG = "four quiet herons argue"
 PROXIES = {"TRUSTED_PROXIES": ("127.0.0.1",)}
@@ -49,6 +52,25 @@ async def test_a_pair_of_account_and_network_has_ten_guesses(start_app: Any, use
     assert made == [200] * 10 + [429] * 2
     assert await guess(workers[0], "another") == 200
     assert await guess(workers[0], username, network="203.0.113.200") == 200
+
+
+async def test_a_name_has_no_other_spellings_than_those_that_count_as_its_own(
+    start_app: Any, unicode_database_url: str
+) -> None:
+    """PostgreSQL has the small letter of U+0130 as i where the database's locale is not C."""
+    client = await start_app(DATABASE_URL=SecretStr(unicode_database_url))
+    await client.account("mimi_kay")
+    assert (await client.sign_in("MIMI_KAY"))["token"]
+    for spelt in ("m\u0130m\u0130_kay", "mimi_\u212aay"):
+        assert (await client.sign_in(spelt))["token"] is None
+    assert "usernames_pkey" in await client.services.database.read(look_up_plan)
+
+
+async def look_up_plan(db: Any) -> str:
+    """How PostgreSQL finds a name, in a table of any size."""
+    await db.execute(text("SET enable_seqscan = off"))
+    found = f"EXPLAIN SELECT FROM usernames WHERE username_key = {NAME_KEY}"
+    return str((await db.execute(text(found), {"username": "x"})).all())
 
 
 async def test_guesses_at_once_are_counted_exactly(start_app: Any) -> None:
