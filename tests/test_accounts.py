@@ -498,6 +498,25 @@ async def test_deleting_erases_what_is_personal(client: Any, db: Any) -> None:
     assert (await client.gql(ME, token=stranger.token)).status_code == 200
 
 
+async def test_what_a_cleanup_writes_down_meanwhile_is_erased_too(
+    client: Any, db: Any, until_waiting: Any
+) -> None:
+    account = await client.account("magnolia")
+    user_id, expired = UUID(account.user_id), (await client.sign_in("magnolia"))["session"]["id"]
+    async with db.transaction():
+        await db.execute("UPDATE user_sessions SET expired_at = now() WHERE id = $1", UUID(expired))
+        deleting = asyncio.ensure_future(client.data(DELETE, token=account.token, name="magnolia"))
+        await until_waiting(deleting)
+        await db.execute(
+            """INSERT INTO session_events (user_id, id, session_id, kind, actor)
+               VALUES ($1, gen_random_uuid(), $2, 'EXPIRED', 'SYSTEM')""",
+            user_id,
+            UUID(expired),
+        )
+    assert (await deleting)["deleteAccount"]["deleted"] is True
+    assert await db.fetchval("SELECT count(*) FROM session_events") == 0
+
+
 async def test_its_name_stays_reserved_for_a_while(client: Any, db: Any, clean_up: Any) -> None:
     account = await client.account("magnolia")
     await client.data(DELETE, token=account.token, name="magnolia")
