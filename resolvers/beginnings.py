@@ -66,7 +66,7 @@ class Declined(Exception):
 
 
 class Taken(Exception):
-    """Somebody else was faster with an identity: who it is must be found out anew."""
+    """Somebody was faster, with an identity or a renewed hash: who it is must be found out anew."""
 
 
 async def create_session(
@@ -308,7 +308,8 @@ async def come_back(
     else:
         spent = await credentials.spend(db, proof, session_id)
         if spent is None:
-            raise invalid_credentials(*CREDENTIALS)
+            # A sign-in beside this one may have renewed the hash: the password is not wrong then.
+            raise Taken if proof.renewed_hash else invalid_credentials(*CREDENTIALS)
         user = spent
     if proof.method == "password":
         await known_networks.remember(db, user.id, context.origin.network)

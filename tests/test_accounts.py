@@ -268,6 +268,14 @@ async def test_a_hash_of_older_parameters_is_renewed_at_the_next_sign_in(
     assert (await client.sign_in("magnolia"))["token"]
 
 
+async def test_of_sign_ins_at_once_that_renew_a_hash_none_is_refused(client: Any, db: Any) -> None:
+    await client.account("magnolia")
+    old = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
+    await db.execute("UPDATE users SET password_hash = $1", old)
+    made = await asyncio.gather(*(client.sign_in("magnolia") for _ in range(4)))
+    assert all(payload["token"] for payload in made)
+
+
 async def test_no_connection_is_held_while_a_password_is_hashed(
     start_app: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
