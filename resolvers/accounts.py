@@ -152,9 +152,10 @@ async def prove_again(context: Context, viewer: Viewer, sent: CredentialsInput) 
     proof = None
     if sent.password:
         typed = sent.password.value
-        proof = await credentials.password(
-            services.database, services.passwords, typed.username, typed.password
-        )
+        if is_password_of(viewer, typed.username):
+            proof = await credentials.password(
+                services.database, services.passwords, typed.username, typed.password
+            )
     elif sent.id_token:
         proof = await prove_by_token(context, sent.id_token.value.token)
         if proof and proof.identity and proof.identity.auth_time is None:
@@ -162,6 +163,15 @@ async def prove_again(context: Context, viewer: Viewer, sent: CredentialsInput) 
     if proof is None or proof.user_id != viewer.user_id or not proof.is_good_for(None):
         raise invalid_credentials("credentials")
     return proof
+
+
+def is_password_of(viewer: Viewer, username: str) -> bool:
+    """Whether a password under this name can be the caller's own.
+
+    No other is verified here: anybody can have any number of guests' sessions, each with its own
+    counter, and neither the accounts guessed at nor their networks would count it.
+    """
+    return not viewer.user.is_guest and username.lower() == viewer.user.username.lower()
 
 
 async def link_identity(

@@ -197,6 +197,30 @@ async def test_a_live_session_has_a_counter_of_its_own(start_app: Any) -> None:
     assert await signs_in(other, OWN)
 
 
+async def test_within_a_session_no_other_password_than_its_own_is_verified(
+    client: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or guests, of whom there are as many as one likes, would guess beside the counters."""
+    account, guest = await client.account("magnolia"), await client.guest()
+    name = await db.fetchval("SELECT username FROM users WHERE is_guest")
+    await client.account("begonia")
+    hashed: list[str] = []
+    right = passwords.is_right
+
+    def spied(typed: str, known: str) -> bool:
+        hashed.append(typed)
+        return right(typed, known)
+
+    monkeypatch.setattr(passwords, "is_right", spied)
+    for token, username in (
+        *((guest.token, name), (guest.token, "magnolia"), (account.token, "begonia")),
+        (account.token, "nobody"),
+    ):
+        told = await client.data(AGAIN, token=token, u=username, p=RIGHT)
+        assert told["reauthenticate"]["userErrors"] == [{"code": "INVALID_CREDENTIALS"}]
+    assert hashed == []
+
+
 async def test_every_try_to_change_a_password_counts(client: Any) -> None:
     """With the current one or without."""
     account = await client.account("magnolia")
