@@ -1,5 +1,6 @@
-"""Statements about the networks from which somebody has signed in to an account."""
+"""Statements about the networks from which somebody has proved that an account is theirs."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -12,7 +13,7 @@ MEMORY = timedelta(days=90)
 
 
 async def remember(db: AsyncConnection, user_id: UUID, network: str) -> None:
-    """Notes that a sign-in to the account has just succeeded from a network."""
+    """Notes that a proof for the account has just succeeded from a network."""
     await db.execute(
         text("""
             INSERT INTO known_networks (user_id, network) VALUES (:user_id, :network)
@@ -33,3 +34,14 @@ async def is_known(db: AsyncConnection, username: str, network: str) -> bool:
         {"username": username, "network": network, "memory": MEMORY},
     )
     return found.one_or_none() is not None
+
+
+async def forget(db: AsyncConnection, owners: Sequence[UUID]) -> None:
+    """Deletes those of the users' networks that are known no longer."""
+    await db.execute(
+        text("""
+            DELETE FROM known_networks WHERE user_id = ANY(:owners)
+            AND last_success_at <= now() - CAST(:memory AS interval)
+        """),
+        {"owners": list(owners), "memory": MEMORY},
+    )

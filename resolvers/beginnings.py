@@ -311,7 +311,7 @@ async def come_back(
             # A sign-in beside this one may have renewed the hash: the password is not wrong then.
             raise Taken if proof.renewed_hash else invalid_credentials(*CREDENTIALS)
         user = spent
-    if proof.method == "password":
+    if not user.is_guest:
         await known_networks.remember(db, user.id, context.origin.network)
     ended = await supersede(db, caller, session_id) if caller else []
     return user, ended + await make_room(db, context, user.id, session_id)
@@ -437,6 +437,7 @@ async def begin_anew(
             by=session_id,
         )
         await link_codes.close(db, user.id)
+    await known_networks.remember(db, user.id, context.origin.network)
     device = devices.recognise(context.origin.user_agent)
     new = new_session(
         context, user, device, id=session_id, label=caller.session.label, is_recovery=False

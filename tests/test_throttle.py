@@ -18,6 +18,10 @@ SIGN_IN = """mutation($u: String!, $p: String!) {
 AGAIN = """mutation($u: String!, $p: String!) {
   reauthenticate(credentials: {password: {username: $u, password: $p}}) {
     token userErrors { code } } }"""
+CLAIM = """mutation($u: String!, $p: String!) {
+  claimAccount(username: $u, password: $p) { token } }"""
+REDEEM = """mutation($code: String!) {
+  createSession(input: {credentials: {linkCode: {code: $code}}}) { token } }"""
 CHANGE = """mutation($p: String) {
   changePassword(currentPassword: $p, newPassword: "a quite different one") {
     token userErrors { code } } }"""
@@ -154,6 +158,36 @@ async def test_guesses_from_many_networks_never_lock_the_owner_out(
     assert await signs_in(client, OWN)
 
 
+@pytest.mark.parametrize("way", ["claim", "reauthenticate", "link code"])
+async def test_whoever_had_a_session_of_an_account_is_not_locked_out_of_it(
+    start_app: Any, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Whose it is was proved there, although no password has signed in from there."""
+    monkeypatch.setattr(throttle, "ACCOUNT_LIMIT", 5)
+    client = await start_app(**PROXIES)
+    home = {"X-Forwarded-For": OWN}
+    guest = await client.guest()
+    claimed = await client.gql(
+        CLAIM, token=guest.token, headers=home if way == "claim" else {}, u="magnolia", p=RIGHT
+    )
+    token = claimed.json()["data"]["claimAccount"]["token"]
+    if way == "reauthenticate":
+        await client.gql(AGAIN, token=token, headers=home, u="magnolia", p=RIGHT)
+    elif way == "link code":
+        made = await client.data("mutation { createLinkCode { code } }", token=token)
+        await client.gql(REDEEM, headers=home, code=made["createLinkCode"]["code"])
+    for n in range(10):
+        await guess(client, "magnolia", network=f"198.51.100.{n}")
+    assert not await signs_in(client, "192.0.2.1")
+    assert await signs_in(client, OWN)
+
+
+async def test_a_guest_has_no_known_network(client: Any, db: Any) -> None:
+    """Whoever planted a guest's session would be known to the account that it becomes."""
+    await client.device(await client.guest())
+    assert await db.fetchval("SELECT count(*) FROM known_networks") == 0
+
+
 async def test_one_network_does_not_fill_the_counter_of_an_account(
     start_app: Any, db: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +205,7 @@ async def test_one_network_does_not_fill_the_counter_of_an_account(
 
 
 async def test_a_network_is_forgotten_after_90_days(
-    start_app: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+    start_app: Any, db: Any, clean_up: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(throttle, "ACCOUNT_LIMIT", 3)
     client = await start_app(**PROXIES)
@@ -181,6 +215,10 @@ async def test_a_network_is_forgotten_after_90_days(
         await guess(client, "magnolia", network=f"198.51.100.{n}")
     await db.execute("UPDATE known_networks SET last_success_at = now() - interval '91 d'")
     assert not await signs_in(client, OWN)
+    account = await client.account("begonia")
+    await clean_up()
+    kept = await db.fetch("SELECT user_id FROM known_networks")
+    assert [str(row["user_id"]) for row in kept] == [account.user_id]
 
 
 async def test_a_live_session_has_a_counter_of_its_own(start_app: Any) -> None:
