@@ -187,12 +187,12 @@ async def link_identity(
             raise invalid_credentials("idToken")
         async with changing(context, viewer) as change:
             await fresh(context, change.caller)
-            if not await credentials.link(
-                change.db, proof, viewer.user_id, change.caller.session_id
-            ):
+            if not await credentials.link(change.db, proof, viewer.user_id):
                 raise Declined(
                     UserErrorCode.IDENTITY_TAKEN, "This identity signs in already.", "idToken"
                 )
+            if not await credentials.spend_nonce(change.db, proof, change.caller.session_id):
+                raise invalid_credentials("idToken")
             await users.become_account(change.db, viewer.user_id)
             await change.finish(end_others=revoke_others, proven_at=proof.proven_at)
     except Declined as declined:

@@ -360,7 +360,8 @@ async def new_account(
 ) -> UserRow:
     """The account of an identity that signs in for the first time. Raises Taken."""
     user = await new_user(db, user_id, is_guest=False)
-    if not await credentials.link(db, proof, user_id, session_id):
+    linked = await credentials.link(db, proof, user_id)
+    if not linked or not await credentials.spend_nonce(db, proof, session_id):
         raise Taken
     return user
 
