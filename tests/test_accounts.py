@@ -434,6 +434,26 @@ async def test_guests_have_nothing_to_prove(client: Any, db: Any) -> None:
     assert await client.link_code(guest)
 
 
+@pytest.mark.parametrize(
+    "name", ["createLinkCode", "revokeSession", "revokeOtherSessions", "revokeAllSessions"]
+)
+async def test_a_guest_that_is_an_account_by_now_must_prove_it(
+    client: Any, db: Any, until_waiting: Any, name: str
+) -> None:
+    guest = await client.guest()
+    await grow_old(db, guest.session_id)
+    async with db.transaction():
+        await db.execute("SELECT FROM users FOR UPDATE")
+        acting = asyncio.ensure_future(
+            client.gql(f"mutation {{ {DANGEROUS[name]} }}", token=guest.token)
+        )
+        await until_waiting(acting)
+        await db.execute("UPDATE users SET is_guest = false")
+    (error,) = (await acting).json()["errors"]
+    assert error["extensions"]["code"] == "REAUTHENTICATION_REQUIRED"
+    assert (await client.gql(ME, token=guest.token)).status_code == 200
+
+
 async def test_it_can_be_off(start_app: Any, db: Any) -> None:
     client = await start_app(SESSION_FRESH_FOR=0)
     account = await client.account("magnolia")
