@@ -213,8 +213,7 @@ async def unlink_identity(
             await fresh(context, change.caller)
             if not (target and await identities.unlink(change.db, viewer.user_id, target)):
                 raise Declined(UserErrorCode.NOT_FOUND, "You have no identity of this id.", "id")
-            has_password = await users.password_of(change.db, viewer.user_id)
-            if not (has_password or await identities.of_user(change.db, viewer.user_id)):
+            if not await has_way_in(change):
                 raise Declined(
                     UserErrorCode.LAST_CREDENTIAL,
                     "This is the last way to sign in. Set a password or link another one first.",
@@ -293,6 +292,15 @@ async def changing(context: Context, viewer: Viewer) -> AsyncIterator[Change]:
     """A change of the caller's account, under the lock of its row. Raises Unauthenticated."""
     async with context.begin() as db:
         yield Change(db, context, await hold(db, viewer))
+
+
+async def has_way_in(change: Change) -> bool:
+    """Whether the caller can sign in with what they have now."""
+    user_id, providers = change.caller.user_id, change.context.services.providers
+    linked = await identities.of_user(change.db, user_id)
+    return any(providers.trusts(identity.issuer) for identity in linked) or bool(
+        await users.password_of(change.db, user_id)
+    )
 
 
 def refuse_username(username: str) -> None:

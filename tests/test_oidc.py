@@ -1221,6 +1221,19 @@ async def test_the_last_way_to_sign_in_cannot_be_unlinked(provider: Provider, we
     assert stranger["session"]["user"]["id"] != created["session"]["user"]["id"]
 
 
+async def test_an_identity_of_an_issuer_that_was_configured_once_is_no_way_in(
+    provider: Provider, web: Any, db: Any
+) -> None:
+    created = await create(web, await signed_in_at(provider, web))
+    own = (await web.data(IDENTITIES, token=created["token"]))["viewer"]["identities"][0]["id"]
+    await db.execute(
+        """INSERT INTO identities (issuer, subject, id, user_id)
+           SELECT 'https://once.example', 'mia', gen_random_uuid(), user_id FROM identities"""
+    )
+    unlinked = (await web.data(UNLINK, token=created["token"], id=own))["unlinkIdentity"]
+    declined(unlinked, "LAST_CREDENTIAL", "id")
+
+
 async def test_an_id_token_of_ones_own_is_a_fresh_proof(
     provider: Provider, web: Any, db: Any
 ) -> None:
