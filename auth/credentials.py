@@ -69,11 +69,14 @@ async def password(
 ) -> Proof | None:
     """The proof in a password; None for a wrong one, after as long for an unknown user.
 
+    For a disabled one, too, already here: nothing that follows a right password may tell it.
+
     Raises RateLimited when too many hash.
     """
     found = await database.read(lambda db: users.find_password(db, username))
     known = found.password_hash if found else None
-    if not await passwords.verify(typed, known) or found is None or known is None:
+    is_right = await passwords.verify(typed, known)
+    if not is_right or found is None or known is None or found.is_disabled:
         return None
     return Proof(
         "password",
@@ -101,11 +104,12 @@ async def id_token(
     if nonce is None:
         return None
     owner = await database.read(lambda db: identities.owner(db, verified.issuer, verified.subject))
+    told = verified.issued_at if verified.auth_time is None else verified.auth_time
     return Proof(
         "idToken",
         owner,
         # Not after now, although the provider's clock may be ahead by less than a minute.
-        proven_at=datetime.fromtimestamp(min(verified.auth_time or verified.issued_at, now), UTC),
+        proven_at=datetime.fromtimestamp(min(told, now), UTC),
         spent_for=nonce.redeemed_session_id,
         code_hash=nonce_hash,
         identity=verified,
@@ -137,10 +141,17 @@ async def is_spent(db: AsyncConnection, proof: Proof, user_id: UUID, session_id:
     return await link_codes.redeem(db, proof.code_hash, session_id)
 
 
-async def link(db: AsyncConnection, proof: Proof, user_id: UUID, session_id: UUID) -> bool:
-    """Makes the identity of a proof the user's; False when somebody else has it by now."""
+async def link(db: AsyncConnection, proof: Proof, user_id: UUID) -> bool:
+    """Makes the identity of a proof the user's; False when somebody else has it by now.
+
+    The nonce is still to be spent.
+    """
     token = proof.identity
     if token is None:
         return False
-    linked = await identities.link(db, user_id, uuid6.uuid7(), token.issuer, token.subject)
-    return linked and await identities.spend_nonce(db, proof.code_hash, session_id)
+    return await identities.link(db, user_id, uuid6.uuid7(), token.issuer, token.subject)
+
+
+async def spend_nonce(db: AsyncConnection, proof: Proof, session_id: UUID) -> bool:
+    """Spends the nonce of a proof for a session that is about to be made; whether it was open."""
+    return await identities.spend_nonce(db, proof.code_hash, session_id)

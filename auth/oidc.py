@@ -98,6 +98,10 @@ class Providers:
     def __init__(self, issuers: Sequence[Issuer]) -> None:
         self._providers = {issuer.url: Provider(issuer) for issuer in issuers}
 
+    def trusts(self, issuer: str) -> bool:
+        """Whether an issuer is configured: those that once were let nobody in."""
+        return issuer in self._providers
+
     async def verify(self, token: str, *, now: float) -> IdToken:
         """What a token says, once all of it holds at `now`, in seconds since 1970.
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 MIN_LENGTH = 15  # NIST SP 800-63B-4 3.1.1.2: of a password as the only factor
 MAX_LENGTH = 256  # characters; longer is an error, never cut
+MAX_TYPED = 4 * MAX_LENGTH  # no character is written as more than four; sorting marks is quadratic
 OWN = 6  # characters that must be more than the user's name or the product's
 PRODUCT = ("bigtwo-sessions", "bigtwosessions", "bigtwo", "big two", "sessions")
 COMMON = frozenset(FREQUENCY_LISTS["passwords"])
@@ -45,8 +46,11 @@ def refuse(password: str, *, username: str, min_length: int) -> str | None:
 
 
 def normal(password: str) -> str:
-    """A password as it is hashed: the same characters from two keyboards are one (RFC 8265 4.2)."""
-    return unicodedata.normalize("NFC", password)
+    """A password as it is hashed: the same characters from two keyboards are one (RFC 8265 4.2).
+
+    What is too long to be one stays as it is: it would hold the interpreter for a second.
+    """
+    return unicodedata.normalize("NFC", password) if len(password) <= MAX_TYPED else password
 
 
 def is_common(text: str) -> bool:

@@ -1,11 +1,14 @@
 """Throttling of guesses: counted before a password is hashed, by all workers together.
 
 Three counters for a guess from outside: the network's, the pair's of account and network, and the
-account's. The last one refuses only networks from which nobody has signed in to the account lately,
-so that guessing from many networks locks its owner out of nothing. Unknown accounts count alike.
+account's. What one of them refuses counts in none after it: a single network, which has ten guesses
+at an account, cannot fill the account's counter. That one refuses only networks from which nobody
+has signed in to the account lately, so that guessing from many networks locks its owner out of
+nothing. Unknown accounts count alike.
 Proofs within a live session have a counter of that session's own.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
@@ -21,6 +24,15 @@ ACCOUNT_WINDOW = timedelta(hours=1)
 ACCOUNT_LIMIT = 100  # guesses at an account from everywhere
 
 
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """What is counted, how long, and how often it may be done in that time."""
+
+    key: str
+    window: timedelta
+    limit: int
+
+
 class Throttle:
     """The limits of one server; network_limit: guesses of a network in the window, 0 = no limit."""
 
@@ -30,52 +42,58 @@ class Throttle:
 
     async def network(self, network: str) -> None:
         """Counts something that a network may do only so often. Raises RateLimited."""
-        if self._network_limit:
-            key = network_key(network)
-            await self._count({key: WINDOW}, {key: self._network_limit})
+        await self._count(*self._of_network(network))
 
     async def guess(self, username: str, network: str) -> None:
         """Counts a guess at an account. Raises RateLimited."""
-        pair, account = keys(username, network)
-        windows = {pair: WINDOW, account: ACCOUNT_WINDOW}
-        limits = {pair: PAIR_LIMIT}
-        if self._network_limit:
-            whole = network_key(network)
-            windows[whole], limits[whole] = WINDOW, self._network_limit
-        counted = await self._count(windows, limits)
-        made, wait = counted[account]
-        if made > ACCOUNT_LIMIT and not await self._database.read(
+        pair, account = of_account(username, network)
+        over = await self._first_over(*self._of_network(network), pair, account)
+        if over is None:
+            return
+        counter, wait = over
+        if counter is not account or not await self._database.read(
             lambda db: known_networks.is_known(db, username, network)
         ):
             raise RateLimited(wait)
 
     async def proof(self, session_id: UUID) -> None:
         """Counts a proof within a live session. Raises RateLimited."""
-        key = f"session {session_id}"
-        await self._count({key: WINDOW}, {key: SESSION_LIMIT})
+        await self._count(Counter(f"session {session_id}", WINDOW, SESSION_LIMIT))
 
     async def right(self, username: str, network: str) -> None:
         """Takes a guess back that was right."""
         async with self._database.begin() as db:
-            await rate_counts.take_back(db, keys(username, network))
+            for counter in of_account(username, network):
+                await rate_counts.take_back(db, counter.key)
 
-    async def _count(
-        self, windows: dict[str, timedelta], limits: dict[str, int]
-    ) -> dict[str, tuple[int, float]]:
+    def _of_network(self, network: str) -> list[Counter]:
+        limit = self._network_limit
+        return [Counter(f"network {network}", WINDOW, limit)] if limit else []
+
+    async def _count(self, *counters: Counter) -> None:
+        over = await self._first_over(*counters)
+        if over:
+            raise RateLimited(over[1])
+
+    async def _first_over(self, *counters: Counter) -> tuple[Counter, float] | None:
+        """Counts in this order up to the first that is over its limit; that, and its seconds left.
+
+        Everybody counts in one order, so that no two wait for each other.
+        """
+        if not counters:
+            return None
         async with self._database.begin() as db:
-            counted = await rate_counts.count_all(db, windows)
-        waits = [counted[key][1] for key, limit in limits.items() if counted[key][0] > limit]
-        if waits:
-            raise RateLimited(max(waits))
-        return counted
+            for counter in counters:
+                made, wait = await rate_counts.count(db, counter.key, window=counter.window)
+                if made > counter.limit:
+                    return counter, wait
+        return None
 
 
-def network_key(network: str) -> str:
-    """The counter of a network."""
-    return f"network {network}"
-
-
-def keys(username: str, network: str) -> tuple[str, str]:
+def of_account(username: str, network: str) -> tuple[Counter, Counter]:
     """The counters of a guess: pair and account. What was typed is not written down."""
     account = codes.digest("account", username.lower()).hex()
-    return f"pair {account} {network}", f"account {account}"
+    return (
+        Counter(f"pair {account} {network}", WINDOW, PAIR_LIMIT),
+        Counter(f"account {account}", ACCOUNT_WINDOW, ACCOUNT_LIMIT),
+    )

@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db import events, purge
+from db import events, known_networks, purge
 from db.engine import Database
 from db.events import Actor, By, Kind
 
@@ -117,8 +117,9 @@ class Cleanup:
     async def sweep_batch(self) -> bool:
         """Looks through the next users for what no index finds; whether to go on.
 
-        Sessions that ended by idling, and addresses that were kept long enough. Then guests who
-        have nothing left: a row can vanish by another hand, a role can be taken away.
+        Sessions that ended by idling, addresses and known networks that were kept long enough.
+        Then guests who have nothing left: a row can vanish by another hand, a role can be taken
+        away.
         """
         async with self.database.begin() as db:
             if not await self.take_lock(db):
@@ -127,6 +128,7 @@ class Cleanup:
             idled = await purge.note_idled(db, ids)
             await events.record(db, Kind.EXPIRED, idled, SYSTEM)
             gone = await purge.delete_ended(db, ids, retention=self.retention)
+            await known_networks.forget(db, ids)
             wiped = (
                 await purge.wipe_addresses(db, ids, retention=self.address_retention)
                 if self.address_retention is not None

@@ -3,7 +3,6 @@
 A key says what is counted and for whom: `guest 203.0.113.7/32`.
 """
 
-from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from sqlalchemy import text
@@ -41,36 +40,29 @@ async def count_up_to(
     return float(left.scalar_one())
 
 
-async def count_all(
-    db: AsyncConnection, windows: Mapping[str, timedelta]
-) -> dict[str, tuple[int, float]]:
-    """Counts each key once more: its count, this one included, and the seconds to its end.
-
-    In the order of the keys, so that two who count the same ones do not deadlock.
-    """
-    keys = sorted(windows)
+async def count(db: AsyncConnection, key: str, *, window: timedelta) -> tuple[int, float]:
+    """Counts once more: how often, this time included, and the seconds to the window's end."""
     counted = await db.execute(
         text("""
             INSERT INTO rate_counts AS c (key, ends_at, made)
-            SELECT k.key, now() + k.lasts, 1
-            FROM unnest(CAST(:keys AS text[]), CAST(:windows AS interval[])) AS k (key, lasts)
-            ORDER BY k.key
+            VALUES (:key, now() + CAST(:window AS interval), 1)
             ON CONFLICT (key) DO UPDATE
             SET ends_at = CASE WHEN c.ends_at > now() THEN c.ends_at ELSE excluded.ends_at END,
                 made = CASE WHEN c.ends_at > now() THEN c.made + 1 ELSE 1 END
-            RETURNING c.key, c.made, extract(epoch FROM c.ends_at - now())
+            RETURNING c.made, extract(epoch FROM c.ends_at - now())
         """),
-        {"keys": keys, "windows": [windows[key] for key in keys]},
+        {"key": key, "window": window},
     )
-    return {key: (made, float(left)) for key, made, left in counted}
+    made, left = counted.one()
+    return made, float(left)
 
 
-async def take_back(db: AsyncConnection, keys: Sequence[str]) -> None:
-    """Counts each key once less: it was no guess but the right answer."""
+async def take_back(db: AsyncConnection, key: str) -> None:
+    """Counts once less: it was no guess but the right answer."""
     await db.execute(
         text("""
             UPDATE rate_counts SET made = made - 1
-            WHERE key = ANY(:keys) AND made > 0 AND ends_at > now()
+            WHERE key = :key AND made > 0 AND ends_at > now()
         """),
-        {"keys": sorted(keys)},
+        {"key": key},
     )

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.engine import sqlstate
 from db.sessions import COLUMNS, LIVE, OwnedSession, SessionRow
 from db.users import COLUMNS as USER_COLUMNS
-from db.users import UserRow
+from db.users import NAME_KEY, UserRow
 
 TIMEOUT = "2s"  # of one look: only a user's sessions and the newest ones have an index
 YEARS = range(1970, 9999)  # of times that a session can have, in any time zone
@@ -69,8 +69,8 @@ def refuse_odd_time(time: datetime) -> None:
 
 CONDITIONS = {
     "user_id": "s.user_id = :user_id",
-    "username": """s.user_id = (
-        SELECT n.user_id FROM usernames n WHERE n.username_key = lower(:username))""",
+    "username": f"""s.user_id = (
+        SELECT n.user_id FROM usernames n WHERE n.username_key = {NAME_KEY})""",  # noqa: S608
     "is_guest": "u.is_guest = :is_guest",
     "label": "position(lower(:label) IN lower(s.label)) > 0",
     "ip_range": "s.ip_address <<= CAST(CAST(:ip_range AS text) AS inet)",

@@ -12,6 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 # What a user's row is read as, in the order of UserRow's fields.
 COLUMNS = "u.id, u.username, u.is_guest, u.created_at, u.disabled_at, u.role"
 
+# A name as the directory has it. By C's rules in every database: by others a letter beyond ASCII
+# becomes one of ASCII (İ is i in C.UTF-8), and a name has spellings that nobody counts as its own.
+# The index has the collation of its database.
+NAME_KEY = 'lower(CAST(:username AS text) COLLATE "C") COLLATE "default"'
+
 
 class UserRow(NamedTuple):
     """A user as it was when it was read."""
@@ -98,7 +103,7 @@ async def find_by_name(db: AsyncConnection, username: str) -> UserRow | None:
     found = await db.execute(
         text(f"""
             SELECT {COLUMNS} FROM usernames n JOIN users u ON u.id = n.user_id
-            WHERE n.username_key = lower(:username)
+            WHERE n.username_key = {NAME_KEY}
         """),  # noqa: S608 - constants
         {"username": username},
     )
@@ -160,15 +165,17 @@ class PasswordRow:
 
     user_id: UUID
     password_hash: str | None
+    is_disabled: bool
 
 
 async def find_password(db: AsyncConnection, username: str) -> PasswordRow | None:
     """The password of the user of a name, in whatever case; None when there is no such user."""
     found = await db.execute(
-        text("""
-            SELECT u.id, u.password_hash FROM usernames n JOIN users u ON u.id = n.user_id
-            WHERE n.username_key = lower(:username)
-        """),
+        text(f"""
+            SELECT u.id, u.password_hash, u.disabled_at IS NOT NULL
+            FROM usernames n JOIN users u ON u.id = n.user_id
+            WHERE n.username_key = {NAME_KEY}
+        """),  # noqa: S608 - a constant
         {"username": username},
     )
     row = found.one_or_none()
@@ -195,16 +202,18 @@ async def set_password(db: AsyncConnection, user_id: UUID, password_hash: str) -
 async def rename(db: AsyncConnection, user_id: UUID, username: str) -> bool:
     """Gives the user another name, and frees the old one; False when somebody has the new one."""
     claimed = await db.execute(
-        text("""
-            INSERT INTO usernames (username_key, user_id) VALUES (lower(:username), :user_id)
+        text(f"""
+            INSERT INTO usernames (username_key, user_id) VALUES ({NAME_KEY}, :user_id)
             ON CONFLICT DO NOTHING RETURNING username_key
-        """),
+        """),  # noqa: S608 - a constant
         {"username": username, "user_id": user_id},
     )
     if claimed.one_or_none() is None:
         return False
     await db.execute(
-        text("DELETE FROM usernames WHERE user_id = :user_id AND username_key <> lower(:username)"),
+        text(f"""
+            DELETE FROM usernames WHERE user_id = :user_id AND username_key <> {NAME_KEY}
+        """),  # noqa: S608 - a constant
         {"username": username, "user_id": user_id},
     )
     await db.execute(
@@ -224,7 +233,9 @@ async def erase(db: AsyncConnection, user: UserRow, *, reserve: timedelta | None
 
     The user's row must be locked. A key of a retry may name the user for its ten minutes.
     """
-    for table in ("session_events", "user_sessions", "identities", "link_codes", "known_networks"):
+    # Sessions before their history: a cleanup that has one of them in its hands is waited for, and
+    # what it writes down about it is seen.
+    for table in ("user_sessions", "session_events", "identities", "link_codes", "known_networks"):
         await db.execute(
             text(f"DELETE FROM {table} WHERE user_id = :id"),  # noqa: S608 - constants
             {"id": user.id},

@@ -80,15 +80,13 @@ async def change_password(
     try:
         refuse_password(context, new_password, viewer.user.username, "newPassword")
         await fresh(context, viewer)
+        refuse_guest(viewer)
+        await context.services.throttle.proof(viewer.session_id)
         typed = current_password if is_given(current_password) else None
         known = await confirm_current(context, viewer, typed)
         password_hash = await context.services.passwords.hash(new_password)
         async with changing(context, viewer) as change:
             await fresh(context, change.caller)
-            if change.caller.user.is_guest:
-                raise Declined(
-                    UserErrorCode.INVALID_CREDENTIALS, "A guest has no password: claim an account."
-                )
             if await users.password_of(change.db, viewer.user_id) != known:
                 raise wrong_password()
             await users.set_password(change.db, viewer.user_id, password_hash)
@@ -104,7 +102,6 @@ async def confirm_current(context: Context, viewer: Viewer, typed: str | None) -
     services = context.services
     known = await context.read(lambda db: users.password_of(db, viewer.user_id))
     if typed is not None:
-        await services.throttle.proof(viewer.session_id)
         if not await services.passwords.verify(typed, known):
             raise wrong_password()
         return known
@@ -113,6 +110,14 @@ async def confirm_current(context: Context, viewer: Viewer, typed: str | None) -
     if not may_be_absent or await age_of_proof(context, viewer) > longest:
         raise wrong_password()
     return known
+
+
+def refuse_guest(viewer: Viewer) -> None:
+    """Raises Declined for a caller who has no password to change; nothing is hashed for them."""
+    if viewer.user.is_guest:
+        raise Declined(
+            UserErrorCode.INVALID_CREDENTIALS, "A guest has no password: claim an account."
+        )
 
 
 def wrong_password() -> Declined:
@@ -147,9 +152,10 @@ async def prove_again(context: Context, viewer: Viewer, sent: CredentialsInput) 
     proof = None
     if sent.password:
         typed = sent.password.value
-        proof = await credentials.password(
-            services.database, services.passwords, typed.username, typed.password
-        )
+        if is_password_of(viewer, typed.username):
+            proof = await credentials.password(
+                services.database, services.passwords, typed.username, typed.password
+            )
     elif sent.id_token:
         proof = await prove_by_token(context, sent.id_token.value.token)
         if proof and proof.identity and proof.identity.auth_time is None:
@@ -157,6 +163,15 @@ async def prove_again(context: Context, viewer: Viewer, sent: CredentialsInput) 
     if proof is None or proof.user_id != viewer.user_id or not proof.is_good_for(None):
         raise invalid_credentials("credentials")
     return proof
+
+
+def is_password_of(viewer: Viewer, username: str) -> bool:
+    """Whether a password under this name can be the caller's own.
+
+    No other is verified here: anybody can have any number of guests' sessions, each with its own
+    counter, and neither the accounts guessed at nor their networks would count it.
+    """
+    return not viewer.user.is_guest and username.lower() == viewer.user.username.lower()
 
 
 async def link_identity(
@@ -172,12 +187,12 @@ async def link_identity(
             raise invalid_credentials("idToken")
         async with changing(context, viewer) as change:
             await fresh(context, change.caller)
-            if not await credentials.link(
-                change.db, proof, viewer.user_id, change.caller.session_id
-            ):
+            if not await credentials.link(change.db, proof, viewer.user_id):
                 raise Declined(
                     UserErrorCode.IDENTITY_TAKEN, "This identity signs in already.", "idToken"
                 )
+            if not await credentials.spend_nonce(change.db, proof, change.caller.session_id):
+                raise invalid_credentials("idToken")
             await users.become_account(change.db, viewer.user_id)
             await change.finish(end_others=revoke_others, proven_at=proof.proven_at)
     except Declined as declined:
@@ -198,8 +213,7 @@ async def unlink_identity(
             await fresh(context, change.caller)
             if not (target and await identities.unlink(change.db, viewer.user_id, target)):
                 raise Declined(UserErrorCode.NOT_FOUND, "You have no identity of this id.", "id")
-            has_password = await users.password_of(change.db, viewer.user_id)
-            if not (has_password or await identities.of_user(change.db, viewer.user_id)):
+            if not await has_way_in(change):
                 raise Declined(
                     UserErrorCode.LAST_CREDENTIAL,
                     "This is the last way to sign in. Set a password or link another one first.",
@@ -278,6 +292,15 @@ async def changing(context: Context, viewer: Viewer) -> AsyncIterator[Change]:
     """A change of the caller's account, under the lock of its row. Raises Unauthenticated."""
     async with context.begin() as db:
         yield Change(db, context, await hold(db, viewer))
+
+
+async def has_way_in(change: Change) -> bool:
+    """Whether the caller can sign in with what they have now."""
+    user_id, providers = change.caller.user_id, change.context.services.providers
+    linked = await identities.of_user(change.db, user_id)
+    return any(providers.trusts(identity.issuer) for identity in linked) or bool(
+        await users.password_of(change.db, user_id)
+    )
 
 
 def refuse_username(username: str) -> None:

@@ -66,7 +66,7 @@ class Declined(Exception):
 
 
 class Taken(Exception):
-    """Somebody else was faster with an identity: who it is must be found out anew."""
+    """Somebody was faster, with an identity or a renewed hash: who it is must be found out anew."""
 
 
 async def create_session(
@@ -308,9 +308,10 @@ async def come_back(
     else:
         spent = await credentials.spend(db, proof, session_id)
         if spent is None:
-            raise invalid_credentials(*CREDENTIALS)
+            # A sign-in beside this one may have renewed the hash: the password is not wrong then.
+            raise Taken if proof.renewed_hash else invalid_credentials(*CREDENTIALS)
         user = spent
-    if proof.method == "password":
+    if not user.is_guest:
         await known_networks.remember(db, user.id, context.origin.network)
     ended = await supersede(db, caller, session_id) if caller else []
     return user, ended + await make_room(db, context, user.id, session_id)
@@ -359,7 +360,8 @@ async def new_account(
 ) -> UserRow:
     """The account of an identity that signs in for the first time. Raises Taken."""
     user = await new_user(db, user_id, is_guest=False)
-    if not await credentials.link(db, proof, user_id, session_id):
+    linked = await credentials.link(db, proof, user_id)
+    if not linked or not await credentials.spend_nonce(db, proof, session_id):
         raise Taken
     return user
 
@@ -436,6 +438,7 @@ async def begin_anew(
             by=session_id,
         )
         await link_codes.close(db, user.id)
+    await known_networks.remember(db, user.id, context.origin.network)
     device = devices.recognise(context.origin.user_agent)
     new = new_session(
         context, user, device, id=session_id, label=caller.session.label, is_recovery=False

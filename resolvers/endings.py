@@ -49,7 +49,9 @@ async def end(
     reason = RevokedReason.SIGNED_OUT if own else RevokedReason.REVOKED_BY_USER
     async with context.begin() as db:
         try:
-            await hold(db, viewer)
+            caller = await hold(db, viewer)
+            if not own:
+                await fresh(context, caller)  # a guest may be an account by now
         except Unauthenticated:
             if not own:
                 raise
@@ -72,7 +74,7 @@ async def revoke_other_sessions(info: Info) -> RevokeSessionsPayload:
     """Ends the caller's sessions but the one that asks for it."""
     viewer = await fresh(info.context, signed_in(info))
     async with info.context.begin() as db:
-        await hold(db, viewer)
+        await fresh(info.context, await hold(db, viewer))
         ended = await sessions.revoke_others(
             db,
             viewer.user_id,
@@ -88,7 +90,7 @@ async def revoke_all_sessions(info: Info) -> RevokeSessionsPayload:
     """Ends the caller's sessions, the one that asks for it too, and every open code."""
     viewer = await fresh(info.context, signed_in(info))
     async with info.context.begin() as db:
-        await hold(db, viewer)
+        await fresh(info.context, await hold(db, viewer))
         ended = await sessions.revoke_all(
             db,
             viewer.user_id,

@@ -16,7 +16,7 @@ async def create_link_code(info: Info) -> CreateLinkCodePayload:
     viewer = await fresh(info.context, signed_in(info))
     code = codes.new_link_code()
     async with info.context.begin() as db:
-        await hold(db, viewer)
+        await fresh(info.context, await hold(db, viewer))  # a guest may be an account by now
         if await link_codes.count_open(db, viewer.user_id) >= MAX_OPEN:
             return CreateLinkCodePayload(code=None, expires_at=None, user_errors=[too_many()])
         expires_at = await link_codes.create(

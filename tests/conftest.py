@@ -121,6 +121,14 @@ def empty_database_url(postgres: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def unicode_database_url(postgres: str) -> Iterator[str]:
+    """A migrated, empty database whose locale knows more letters than ASCII's."""
+    for url in new_database(postgres, "TEMPLATE template0 LOCALE 'C.UTF-8'"):
+        migrations.upgrade(url)
+        yield url
+
+
+@pytest.fixture
 def database_url(postgres: str, template: str) -> Iterator[str]:
     """A migrated, empty database of the test's own."""
     yield from new_database(postgres, f"TEMPLATE {template}")

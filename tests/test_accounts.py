@@ -1,6 +1,7 @@
 """Accounts with a password: claimed by a guest, signed in to, changed, proven again, deleted."""
 
 import asyncio
+import unicodedata
 from typing import Any
 from uuid import UUID
 
@@ -166,6 +167,34 @@ async def test_the_same_characters_from_two_keyboards_are_one_password(client: A
     assert (await client.sign_in("magnolia", "\u00e9tude pour quatre mains"))["token"]
 
 
+async def test_the_longest_password_may_be_typed_mark_by_mark(client: Any) -> None:
+    longest = "\u1f82\u1f83" * 128
+    await client.account("magnolia", unicodedata.normalize("NFD", longest))
+    assert (await client.sign_in("magnolia", longest))["token"]
+
+
+async def test_marks_without_end_are_not_sorted(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30,000 of them take a second, in which the interpreter does nothing else."""
+    sorted_ones: list[int] = []
+    normalize = unicodedata.normalize
+
+    def spied(form: Any, text: str) -> str:
+        sorted_ones.append(len(text))
+        return normalize(form, text)
+
+    monkeypatch.setattr(unicodedata, "normalize", spied)
+    marks = "e" + "\u0300\u0323" * 5000
+    account = await client.account("magnolia")
+    refused(
+        await claim(client, await client.guest(), "begonia", marks), "INVALID_PASSWORD", "password"
+    )
+    refused(await client.sign_in("magnolia", marks), "INVALID_CREDENTIALS", "input", "credentials")
+    refused(await change(client, account.token, marks), "INVALID_CREDENTIALS", "currentPassword")
+    assert max(sorted_ones) <= 1024
+
+
 async def test_a_shorter_minimum_is_an_operators_choice(start_app: Any) -> None:
     client = await start_app(PASSWORD_MIN_LENGTH=8)
     await client.account("magnolia", "odd otter")
@@ -237,6 +266,14 @@ async def test_a_hash_of_older_parameters_is_renewed_at_the_next_sign_in(
     assert (await client.sign_in("magnolia"))["token"]
     assert "m=19456,t=2" in await db.fetchval("SELECT password_hash FROM users")
     assert (await client.sign_in("magnolia"))["token"]
+
+
+async def test_of_sign_ins_at_once_that_renew_a_hash_none_is_refused(client: Any, db: Any) -> None:
+    await client.account("magnolia")
+    old = PasswordHasher(time_cost=1, memory_cost=8 * 1024, parallelism=1).hash(PASSWORD)
+    await db.execute("UPDATE users SET password_hash = $1", old)
+    made = await asyncio.gather(*(client.sign_in("magnolia") for _ in range(4)))
+    assert all(payload["token"] for payload in made)
 
 
 async def test_no_connection_is_held_while_a_password_is_hashed(
@@ -334,6 +371,16 @@ async def test_a_guest_has_no_password_to_change(client: Any, db: Any) -> None:
     assert await db.fetchval("SELECT password_hash FROM users") is None
 
 
+async def test_nothing_is_hashed_for_a_guest_who_changes_a_password(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever fills the queue keeps everybody else from signing in."""
+    monkeypatch.setattr(passwords, "WAITING", -passwords.AT_ONCE)
+    guest = await client.guest()
+    refused(await change(client, guest.token, None), "INVALID_CREDENTIALS")
+    refused(await change(client, guest.token, PASSWORD), "INVALID_CREDENTIALS")
+
+
 # A fresh proof.
 
 DANGEROUS = {
@@ -385,6 +432,26 @@ async def test_guests_have_nothing_to_prove(client: Any, db: Any) -> None:
     done = await client.data("mutation { revokeOtherSessions { revokedCount } }", token=guest.token)
     assert done["revokeOtherSessions"]["revokedCount"] == 0
     assert await client.link_code(guest)
+
+
+@pytest.mark.parametrize(
+    "name", ["createLinkCode", "revokeSession", "revokeOtherSessions", "revokeAllSessions"]
+)
+async def test_a_guest_that_is_an_account_by_now_must_prove_it(
+    client: Any, db: Any, until_waiting: Any, name: str
+) -> None:
+    guest = await client.guest()
+    await grow_old(db, guest.session_id)
+    async with db.transaction():
+        await db.execute("SELECT FROM users FOR UPDATE")
+        acting = asyncio.ensure_future(
+            client.gql(f"mutation {{ {DANGEROUS[name]} }}", token=guest.token)
+        )
+        await until_waiting(acting)
+        await db.execute("UPDATE users SET is_guest = false")
+    (error,) = (await acting).json()["errors"]
+    assert error["extensions"]["code"] == "REAUTHENTICATION_REQUIRED"
+    assert (await client.gql(ME, token=guest.token)).status_code == 200
 
 
 async def test_it_can_be_off(start_app: Any, db: Any) -> None:
@@ -457,6 +524,25 @@ async def test_deleting_erases_what_is_personal(client: Any, db: Any) -> None:
         assert ("magnolia" in rows.lower()) == (table["name"] == "usernames")
         assert account.user_id not in rows or table["name"] == "usernames"
     assert (await client.gql(ME, token=stranger.token)).status_code == 200
+
+
+async def test_what_a_cleanup_writes_down_meanwhile_is_erased_too(
+    client: Any, db: Any, until_waiting: Any
+) -> None:
+    account = await client.account("magnolia")
+    user_id, expired = UUID(account.user_id), (await client.sign_in("magnolia"))["session"]["id"]
+    async with db.transaction():
+        await db.execute("UPDATE user_sessions SET expired_at = now() WHERE id = $1", UUID(expired))
+        deleting = asyncio.ensure_future(client.data(DELETE, token=account.token, name="magnolia"))
+        await until_waiting(deleting)
+        await db.execute(
+            """INSERT INTO session_events (user_id, id, session_id, kind, actor)
+               VALUES ($1, gen_random_uuid(), $2, 'EXPIRED', 'SYSTEM')""",
+            user_id,
+            UUID(expired),
+        )
+    assert (await deleting)["deleteAccount"]["deleted"] is True
+    assert await db.fetchval("SELECT count(*) FROM session_events") == 0
 
 
 async def test_its_name_stays_reserved_for_a_while(client: Any, db: Any, clean_up: Any) -> None:

@@ -1158,6 +1158,28 @@ async def test_the_time_of_the_proof_is_the_providers(provider: Provider, web: A
     assert told == datetime.fromtimestamp(claims_of(token)["auth_time"], UTC)
 
 
+async def test_a_provider_that_does_not_know_when_proves_nothing_fresh(
+    provider: Provider, web: Any
+) -> None:
+    """0 is a time, and no absent one."""
+    forge = Forge(await signed_in_at(provider, web), provider.keys)
+    created = await create(web, forge.with_claims(auth_time=0))
+    assert datetime.fromisoformat(created["session"]["authenticatedAt"]).timestamp() == 0
+
+
+async def test_a_nonce_that_ends_while_an_identity_waits_to_be_linked_is_late(
+    provider: Provider, web: Any, db: Any, until_waiting: Any
+) -> None:
+    guest, token = await web.guest(), await signed_in_at(provider, web)
+    async with db.transaction():
+        await db.execute("SELECT FROM users FOR UPDATE")
+        linking = asyncio.ensure_future(web.data(LINK, token=guest.token, t=token))
+        await until_waiting(linking)
+        await db.execute("UPDATE login_nonces SET expires_at = now() - interval '1 s'")
+    declined((await linking)["linkIdentity"], "INVALID_CREDENTIALS", "idToken")
+    assert await db.fetchval("SELECT count(*) FROM identities") == 0
+
+
 async def test_a_guest_who_links_an_identity_is_an_account(provider: Provider, web: Any) -> None:
     guest = await web.guest()
     planted = await web.device(guest)
@@ -1197,6 +1219,19 @@ async def test_the_last_way_to_sign_in_cannot_be_unlinked(provider: Provider, we
     assert len((await web.data(IDENTITIES, token=unlinked["token"]))["viewer"]["identities"]) == 1
     stranger = await create(web, await signed_in_at(provider, web))
     assert stranger["session"]["user"]["id"] != created["session"]["user"]["id"]
+
+
+async def test_an_identity_of_an_issuer_that_was_configured_once_is_no_way_in(
+    provider: Provider, web: Any, db: Any
+) -> None:
+    created = await create(web, await signed_in_at(provider, web))
+    own = (await web.data(IDENTITIES, token=created["token"]))["viewer"]["identities"][0]["id"]
+    await db.execute(
+        """INSERT INTO identities (issuer, subject, id, user_id)
+           SELECT 'https://once.example', 'mia', gen_random_uuid(), user_id FROM identities"""
+    )
+    unlinked = (await web.data(UNLINK, token=created["token"], id=own))["unlinkIdentity"]
+    declined(unlinked, "LAST_CREDENTIAL", "id")
 
 
 async def test_an_id_token_of_ones_own_is_a_fresh_proof(
