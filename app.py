@@ -22,8 +22,10 @@ from db import sessions
 from db.activity import Activity
 from db.clock import Clock
 from db.engine import Database
+from db.shared import Shared
 from db.together import Together
 from db.turns import Turns
+from resolvers import endings, guests
 from server import cli, commands
 from settings import SessionLimitAction, Settings
 from web import health, pages
@@ -86,6 +88,8 @@ def make_services(settings: Settings) -> Services:
         database=database,
         found=Together(database, sessions.find_many),
         found_with_live=Together(database, sessions.find_many_with_live),
+        guests=Shared(database, guests.begin_together),
+        endings=Shared(database, endings.end_together),
         clock=Clock(),
         keys=ring,
         profile=profile,

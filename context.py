@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequen
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -29,6 +29,7 @@ from db.engine import Database
 from db.events import Actor, By
 from db.identities import IdentityRow
 from db.sessions import Key, OwnedSession
+from db.shared import Shared
 from db.together import Together
 from db.turns import Turns
 
@@ -68,6 +69,8 @@ class Services:
     database: Database
     found: Together[Key, OwnedSession]  # sessions by their keys, for the door
     found_with_live: Together[Key, OwnedSession]  # the same, with their users' live sessions
+    guests: Shared[Any, Any]  # beginnings and endings that wait at the same time
+    endings: Shared[Any, Any]
     clock: Clock
     keys: KeyRing
     profile: Profile

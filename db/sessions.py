@@ -1,6 +1,6 @@
 """Statements about sessions. `db` first, the owner next; plain rows come out."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -294,6 +294,54 @@ async def create(
     return to_session(created.one())
 
 
+async def create_many(
+    db: AsyncConnection, new: Mapping[UUID, NewSession]
+) -> dict[UUID, SessionRow]:
+    """A new session for each of these users, who prove who they are now."""
+    created = await db.execute(
+        text(f"""
+            INSERT INTO user_sessions AS s
+                (user_id, id, label, authenticated_at, expires_at, idle_timeout,
+                 idle_timeout_once_used, activity_resolution,
+                 user_agent, client_name, client_os, device_type, ip_address)
+            SELECT n.user_id, n.id, n.label, now(),
+                   now() + make_interval(secs => n.absolute_lifetime),
+                   make_interval(secs => n.idle_timeout),
+                   make_interval(secs => n.idle_timeout_once_used),
+                   make_interval(secs => n.activity_resolution),
+                   n.user_agent, n.client_name, n.client_os, n.device_type,
+                   CAST(n.ip_address AS inet)
+            FROM unnest(CAST(:user_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:labels AS text[]),
+                        CAST(:absolute_lifetimes AS float8[]), CAST(:idle_timeouts AS float8[]),
+                        CAST(:idle_timeouts_once_used AS float8[]),
+                        CAST(:activity_resolutions AS float8[]), CAST(:user_agents AS text[]),
+                        CAST(:client_names AS text[]), CAST(:client_oss AS text[]),
+                        CAST(:device_types AS text[]), CAST(:ip_addresses AS text[]))
+                AS n (user_id, id, label, absolute_lifetime, idle_timeout, idle_timeout_once_used,
+                      activity_resolution, user_agent, client_name, client_os, device_type,
+                      ip_address)
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
+        {
+            "user_ids": list(new),
+            "ids": [one.id for one in new.values()],
+            "labels": [one.label for one in new.values()],
+            "absolute_lifetimes": [one.absolute_lifetime.total_seconds() for one in new.values()],
+            "idle_timeouts": [seconds(one.idle_timeout) for one in new.values()],
+            "idle_timeouts_once_used": [
+                seconds(one.idle_timeout_once_used) for one in new.values()
+            ],
+            "activity_resolutions": [seconds(one.activity_resolution) for one in new.values()],
+            "user_agents": [one.user_agent for one in new.values()],
+            "client_names": [one.client_name for one in new.values()],
+            "client_oss": [one.client_os for one in new.values()],
+            "device_types": [one.device_type for one in new.values()],
+            "ip_addresses": [one.ip_address for one in new.values()],
+        },
+    )
+    return {row.user_id: row for row in to_sessions(created)}
+
+
 async def rename(
     db: AsyncConnection, user_id: UUID, session_id: UUID, label: str
 ) -> SessionRow | None:
@@ -325,6 +373,75 @@ async def revoke(
     )
     row = ended.one_or_none()
     return to_session(row) if row else None
+
+
+async def find_owned(db: AsyncConnection, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
+    """What `find` finds for each of these keys, in a transaction."""
+
+    async def fetch(statement: str, *values: Any) -> Sequence[Any]:
+        bound = statement.replace("$1", ":user_ids").replace("$2", ":ids")
+        named = dict(zip(("user_ids", "ids"), values, strict=False))
+        return (await db.execute(text(bound), named)).all()
+
+    return await find_many(fetch, keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A session that is to end, why, and by which other one."""
+
+    key: Key
+    reason: RevokedReason
+    by: UUID
+
+
+async def revoke_many(db: AsyncConnection, endings: Sequence[Ending]) -> dict[Key, SessionRow]:
+    """Ends live sessions of different users; those that ended. The users' rows must be locked."""
+    ended = await db.execute(
+        text(f"""
+            UPDATE user_sessions s
+            SET revoked_at = statement_timestamp(), revoked_reason = n.reason, revoked_by = n.by
+            FROM unnest(CAST(:user_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:reasons AS text[]),
+                        CAST(:bys AS uuid[])) AS n (user_id, id, reason, by)
+            WHERE s.user_id = n.user_id AND s.id = n.id AND {LIVE}
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
+        pairs(ending.key for ending in endings)
+        | {
+            "reasons": [ending.reason.value for ending in endings],
+            "bys": [ending.by for ending in endings],
+        },
+    )
+    return by_key(ended)
+
+
+async def confirm_ended(db: AsyncConnection, keys: Sequence[Key]) -> dict[Key, SessionRow]:
+    """Those of these sessions that had ended already.
+
+    Each is written once more, as it is: the answer "already ended" must wait for a synchronous
+    standby like the first one did, or a failover could bring the session back after it.
+    """
+    confirmed = await db.execute(
+        text(f"""
+            UPDATE user_sessions s SET label = s.label
+            FROM unnest(CAST(:user_ids AS uuid[]), CAST(:ids AS uuid[])) AS n (user_id, id)
+            WHERE s.user_id = n.user_id AND s.id = n.id AND NOT {LIVE}
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
+        pairs(keys),
+    )
+    return by_key(confirmed)
+
+
+def pairs(keys: Iterable[Key]) -> dict[str, list[Any]]:
+    """Keys as two lists that belong together."""
+    both = list(keys)
+    return {"user_ids": [key.user_id for key in both], "ids": [key.session_id for key in both]}
+
+
+def by_key(rows: Any) -> dict[Key, SessionRow]:
+    """The rows that COLUMNS select, by their keys."""
+    return {Key(row.user_id, row.id): row for row in to_sessions(rows)}
 
 
 async def revoke_others(
@@ -407,24 +524,6 @@ async def revoke_oldest(
     return newest_first(to_sessions(ended))
 
 
-async def confirm_ended(db: AsyncConnection, user_id: UUID, session_id: UUID) -> SessionRow | None:
-    """The user's session that has already ended; None when there is none.
-
-    It is written once more, as it is: the answer "already ended" must wait for a synchronous
-    standby like the first one did, or a failover could bring the session back after it.
-    """
-    confirmed = await db.execute(
-        text(f"""
-            UPDATE user_sessions s SET label = s.label
-            WHERE s.user_id = :user_id AND s.id = :session_id AND NOT {LIVE}
-            RETURNING {COLUMNS}
-        """),  # noqa: S608 - constants
-        {"user_id": user_id, "session_id": session_id},
-    )
-    row = confirmed.one_or_none()
-    return to_session(row) if row else None
-
-
 def to_owned(row: Any) -> OwnedSession:
     """The row that OWNED selects. Raises NotPrimary."""
     require_primary(standby=row[-1])
@@ -445,6 +544,11 @@ def to_sessions(rows: Any) -> list[SessionRow]:
 def newest_first(rows: Sequence[SessionRow]) -> list[SessionRow]:
     """In the order of their making; RETURNING has none."""
     return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
+
+
+def seconds(duration: timedelta | None) -> float | None:
+    """A duration for make_interval."""
+    return None if duration is None else duration.total_seconds()
 
 
 def in_seconds(duration: timedelta | None) -> str | None:

@@ -1,6 +1,6 @@
 """Statements about users and the directory of their names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -53,6 +53,39 @@ async def claim_name(db: AsyncConnection, user_id: UUID, candidates: Sequence[st
         {"user_id": user_id, "candidates": list(candidates)},
     )
     return claimed.scalar_one_or_none()
+
+
+async def claim_names(db: AsyncConnection, names: Mapping[UUID, str]) -> dict[UUID, str]:
+    """The names (already lower case) of these users that were free, now theirs.
+
+    In the order of the names, so that two who claim the same ones do not deadlock.
+    """
+    claimed = await db.execute(
+        text("""
+            INSERT INTO usernames (username_key, user_id)
+            SELECT n.name, n.user_id
+            FROM unnest(CAST(:names AS text[]), CAST(:user_ids AS uuid[])) AS n (name, user_id)
+            ORDER BY n.name
+            ON CONFLICT DO NOTHING
+            RETURNING user_id, username_key
+        """),
+        {"names": list(names.values()), "user_ids": list(names)},
+    )
+    return {user_id: name for user_id, name in claimed}  # noqa: C416 - rows are no pairs to mypy
+
+
+async def create_guests(db: AsyncConnection, names: Mapping[UUID, str]) -> dict[UUID, UserRow]:
+    """Guests under names that were claimed for them."""
+    created = await db.execute(
+        text(f"""
+            INSERT INTO users AS u (id, username, is_guest)
+            SELECT n.id, n.name, true
+            FROM unnest(CAST(:ids AS uuid[]), CAST(:names AS text[])) AS n (id, name)
+            RETURNING {COLUMNS}
+        """),  # noqa: S608 - constants
+        {"ids": list(names), "names": list(names.values())},
+    )
+    return {row.id: row for row in map(UserRow._make, created)}
 
 
 async def create(db: AsyncConnection, user_id: UUID, username: str, *, is_guest: bool) -> UserRow:

@@ -23,6 +23,7 @@ from db.rate_counts import WINDOW
 from db.sessions import NewSession, RevokedReason, SessionRow
 from db.users import UserRow
 from resolvers.endings import tell
+from resolvers.guests import NewGuest
 from resolvers.optional import is_given
 from resolvers.sessions import invalid_label, to_session
 from schema.types import (
@@ -137,6 +138,10 @@ async def begin(context: Context, wanted: Beginning) -> SignedIn:
     Unauthenticated, StoreUnavailable.
     """
     device = devices.recognise(context.origin.user_agent)
+    if not (context.viewer or wanted.credentials or wanted.key_hash):
+        guest = await begin_together(context, wanted, device)
+        if guest:
+            return guest
     for _ in range(2):
         proof = await prove(context, wanted.credentials) if wanted.credentials else None
         try:
@@ -144,6 +149,29 @@ async def begin(context: Context, wanted: Beginning) -> SignedIn:
         except Taken:
             continue
     raise invalid_credentials(*CREDENTIALS)
+
+
+async def begin_together(context: Context, wanted: Beginning, device: Device) -> SignedIn | None:
+    """A guest's session, in one transaction with others who come now; None: it must be alone."""
+    new = NewGuest(
+        user_id=uuid6.uuid7(),
+        names=names.username_candidates(),
+        session=new_session(
+            context,
+            device,
+            id=uuid6.uuid7(),
+            label=wanted.label or names.two_words(),
+            is_guest=True,
+        ),
+        network=context.origin.network,
+        limit=context.services.policy.guests_per_minute,
+    )
+    begun = await context.services.guests.ask(new, owner=new.user_id, deadline=context.deadline)
+    if begun is None:
+        return None
+    user, session = begun
+    log.info("session_created", user=str(user.id), session=str(session.id))
+    return SignedIn(mint(context, session), session, user)
 
 
 async def begin_as(
@@ -169,10 +197,10 @@ async def begin_as(
             user.id,
             new_session(
                 context,
-                user,
                 device,
                 id=session_id,
                 label=wanted.label or names.label_beside(taken),
+                is_guest=user.is_guest,
                 is_recovery=bool(proof and proof.is_recovery),
             ),
             authenticated_at=proof.proven_at if proof else None,
@@ -377,16 +405,16 @@ async def new_user(db: AsyncConnection, user_id: UUID, *, is_guest: bool) -> Use
 
 def new_session(
     context: Context,
-    user: UserRow,
     device: Device,
     *,
     id: UUID,  # noqa: A002 - a session's
     label: str,
-    is_recovery: bool,
+    is_guest: bool,
+    is_recovery: bool = False,
 ) -> NewSession:
     """What a session begins with, by the policy of this moment and on the caller's device."""
     policy = context.services.policy
-    idle_timeout, once_used = policy.idle_timeouts(is_guest=user.is_guest)
+    idle_timeout, once_used = policy.idle_timeouts(is_guest=is_guest)
     return NewSession(
         id=id,
         label=label,
@@ -441,7 +469,7 @@ async def begin_anew(
     await known_networks.remember(db, user.id, context.origin.network)
     device = devices.recognise(context.origin.user_agent)
     new = new_session(
-        context, user, device, id=session_id, label=caller.session.label, is_recovery=False
+        context, device, id=session_id, label=caller.session.label, is_guest=user.is_guest
     )
     session = await sessions.create(db, user.id, new, authenticated_at=proven_at)
     await record(db, context, session, ended)

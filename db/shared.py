@@ -1,0 +1,110 @@
+"""Writes that wait at the same time, in one transaction and one commit.
+
+A durable write waits for the disk's flush, and so do all that come meanwhile: what they share costs
+one flush for all, and a sixteenth of the server's work for each. Nobody is answered before the
+commit. Whoever cannot take part, and everybody where it failed, does the same alone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.engine import Database, Unavailable
+from db.together import taken
+
+M = TypeVar("M")
+R = TypeVar("R")
+
+# Transactions that are under way at a time: while one waits for the disk, the next is prepared.
+AT_ONCE = 2
+MOST = 64  # members of one: as many requests are lost to a broken connection, and do it again
+
+log = structlog.get_logger()
+
+# For each member what became of it; an exception is the member's own, None says: not here.
+Write = Callable[[AsyncConnection, Sequence[M]], Awaitable[Sequence[R | Exception | None]]]
+Waiting = tuple[M, asyncio.Future[R | None]]
+
+
+class Shared(Generic[M, R]):
+    """One kind of write; a transaction has at most one of each owner, so its members never meet."""
+
+    def __init__(self, database: Database, write: Write[M, R]) -> None:
+        self._database = database
+        self._write = write
+        self._waiting: dict[Hashable, Waiting[M, R]] = {}
+        self._sender: asyncio.Task[None] | None = None
+        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._is_distributed: bool | None = None  # unknown until the first transaction
+
+    async def ask(self, member: M, *, owner: Hashable, deadline: float) -> R | None:
+        """What became of a write; None when it must be done alone.
+
+        At the deadline, or when it is called off, only this member stops waiting: what it asked
+        for may happen all the same. Raises Unavailable, and what the write has for this member.
+        """
+        if owner in self._waiting or self._is_distributed:
+            return None
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[R | None] = loop.create_future()
+        self._waiting[owner] = member, answer
+        if self._sender is None:
+            self._sender = loop.create_task(self._send())
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await answer
+        except TimeoutError:
+            raise Unavailable("a shared transaction takes too long") from None
+
+    async def _send(self) -> None:
+        """Writes what has come until it can begin, and answers once it is committed."""
+        batch: list[Waiting[M, R]] = []
+        try:
+            deadline = asyncio.get_running_loop().time() + self._database.timeout
+            async with (
+                taken(self._turns, deadline),
+                self._database.begin(deadline=deadline) as db,
+            ):
+                batch = self._next()
+                done = await self._done(db, [member for member, _ in batch])
+        except Exception as error:  # noqa: BLE001 - told to who was alone, or met again by each
+            batch = batch or self._next()
+            log.warning("shared_transaction_failed", members=len(batch), error=type(error).__name__)
+            done = [error if len(batch) == 1 else None] * len(batch)
+        for (_, answer), became in zip(batch, done, strict=True):
+            if not answer.done():
+                settle(answer, became)
+
+    async def _done(
+        self, db: AsyncConnection, members: Sequence[M]
+    ) -> Sequence[R | Exception | None]:
+        """What became of the members; nothing on a distributed PostgreSQL.
+
+        There SKIP LOCKED over several users is refused, and a transaction would span shards.
+        """
+        if self._is_distributed is None:
+            found = await db.execute(text("SELECT to_regclass('pg_dist_node') IS NOT NULL"))
+            self._is_distributed = bool(found.scalar_one())
+        if self._is_distributed or not members:
+            return [None] * len(members)
+        return await self._write(db, members)
+
+    def _next(self) -> list[Waiting[M, R]]:
+        """Those who wait now, but for the ones that were called off, and at most so many."""
+        owners = list(self._waiting)[:MOST]
+        batch = [self._waiting.pop(owner) for owner in owners]
+        again = bool(self._waiting)
+        self._sender = asyncio.get_running_loop().create_task(self._send()) if again else None
+        return [waiting for waiting in batch if not waiting[1].done()]
+
+
+def settle(answer: "asyncio.Future[R | None]", became: R | Exception | None) -> None:
+    """Answers a member."""
+    if isinstance(became, Exception):
+        answer.set_exception(became)
+    else:
+        answer.set_result(became)
