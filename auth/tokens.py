@@ -85,6 +85,9 @@ class Verifier:
         self._capacity = capacity
         self._kept: dict[str, Claims] = {}
 
+    def __len__(self) -> int:
+        return len(self._kept)
+
     def verify(self, token: str) -> Claims:
         """What a token says; its times are for `refuse_untimely`, every time.
 

@@ -1,0 +1,86 @@
+"""What is kept because it is sent again and again; and who cannot push it out."""
+
+from typing import Any
+
+import pytest
+
+from web import documents
+from web.kept import Kept
+
+
+def test_what_was_put_is_found_again() -> None:
+    kept: Kept[str, int] = Kept(100)
+    kept.put("a", 1)
+    assert (kept.get("a"), kept.get("b")) == (1, None)
+
+
+def test_the_lengths_of_all_keys_have_a_bound() -> None:
+    kept: Kept[str, int] = Kept(100)
+    for n in range(1000):
+        kept.put(f"{n:010}", n)
+        assert len(kept) <= 10
+
+
+def test_what_is_too_large_alone_is_not_kept_and_leaves_the_rest() -> None:
+    kept: Kept[str, int] = Kept(100)
+    kept.put("small", 1)
+    kept.put("x" * 101, 2)
+    assert kept.get("x" * 101) is None
+
+
+def test_a_stranger_with_ever_new_things_pushes_out_nothing_that_is_in_use() -> None:
+    kept: Kept[str, int] = Kept(100)
+    kept.put("in-use", 0)
+    for n in range(10_000):
+        kept.put(f"{n:010}", n)
+        assert kept.get(f"{n:010}") == n
+        assert kept.get("in-use") == 0, n
+        assert kept.get("in-use") == 0, n
+
+
+async def test_a_document_is_validated_once_and_its_limits_hold_the_next_time(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    really = documents.prepare
+
+    def prepare(query: str, *rest: Any, **more: Any) -> Any:
+        seen.append(query)
+        return really(query, *rest, **more)
+
+    monkeypatch.setattr(documents, "prepare", prepare)
+    good, bad = "{ viewer { id } }", "{ nothing }"
+    for _ in range(3):
+        await client.data(good)
+        assert (await client.gql(bad)).status_code == 422
+    assert seen == [good, bad, bad, bad]
+
+
+async def test_one_text_under_two_operation_names_stays_two_operations(client: Any) -> None:
+    query = "query A { viewer { id } } query B { sessionPolicy { retention } }"
+    for _ in range(2):
+        for name, field in (("A", "viewer"), ("B", "sessionPolicy")):
+            body = {"query": query, "operationName": name}
+            answer = (await client.http.post("/graphql", json=body)).json()
+            assert list(answer["data"]) == [field]
+        unclear = await client.http.post("/graphql", json={"query": query})
+        assert unclear.status_code == 422
+
+
+async def test_a_known_body_is_still_refused_under_another_type(client: Any) -> None:
+    body, json = b'{"query": "{ viewer { id } }"}', {"Content-Type": "application/json"}
+    for _ in range(2):
+        good = await client.http.post("/graphql", content=body, headers=json)
+        assert good.status_code == 200
+        for kind in ({"Content-Type": "text/plain"}, {**json, "Content-Encoding": "gzip"}, {}):
+            refused = await client.http.post("/graphql", content=body, headers=kind)
+            assert refused.status_code == 415
+
+
+async def test_variables_are_never_taken_from_a_request_before(client: Any) -> None:
+    query = "query($no: Boolean!) { viewer @skip(if: $no) { id } sessionPolicy { retention } }"
+    for no in (True, False, True, False):
+        answer = await client.data(query, no=no)
+        assert ("viewer" in answer) is not no
+    missing = await client.http.post("/graphql", json={"query": query})
+    assert missing.status_code == 422

@@ -1,0 +1,166 @@
+"""Look-ups of one moment: one statement, each its own answer, and none of them an old one."""
+
+import asyncio
+from typing import Any
+from uuid import UUID, uuid4
+
+from auth import tokens
+from db import sessions
+from db.sessions import Key
+from db.together import BATCH, Together
+
+ME = "{ viewer { id } }"
+REVOKED = "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'REVOKED_BY_ADMIN'"
+MINE = "{ mySessions { id isCurrent } }"
+DOOR = "JOIN users u"
+
+
+async def guests(client: Any, count: int) -> Any:
+    return await asyncio.gather(*(client.guest() for _ in range(count)))
+
+
+def doors(statements: list[str]) -> list[str]:
+    return [sent for sent in statements if DOOR in sent]
+
+
+async def test_requests_of_one_moment_are_checked_with_one_statement_and_know_who_they_are(
+    client: Any, statements: list[str]
+) -> None:
+    many = await guests(client, 8)
+    statements.clear()
+    answers = await asyncio.gather(*(client.data(ME, token=guest.token) for guest in many))
+    assert len(doors(statements)) == 1
+    assert [answer["viewer"]["id"] for answer in answers] == [guest.user_id for guest in many]
+
+
+async def test_a_list_is_read_in_the_statement_that_checks_who_asks_for_it(
+    client: Any, add_session: Any, statements: list[str]
+) -> None:
+    many = await guests(client, 3)
+    for guest in many:
+        await add_session(guest)
+    await client.data(MINE, token=many[0].token)  # its body is known from here on
+    statements.clear()
+    answers = await asyncio.gather(*(client.data(MINE, token=guest.token) for guest in many))
+    assert len(statements) == 1
+    for guest, answer in zip(many, answers, strict=True):
+        first, second = answer["mySessions"]
+        assert (first["id"], first["isCurrent"]) == (guest.session_id, True)
+        assert second["isCurrent"] is False
+
+
+async def test_one_revoked_among_many_is_the_only_one_refused(client: Any, db: Any) -> None:
+    many = await guests(client, 6)
+    ended = many[3]
+    await db.execute(f"{REVOKED} WHERE id = $1", ended.session_id)
+    for query in (ME, MINE, MINE):
+        answers = await asyncio.gather(*(client.gql(query, token=guest.token) for guest in many))
+        assert [a.status_code for a in answers] == [200, 200, 200, 401, 200, 200]
+
+
+async def test_one_users_session_is_not_anothers_because_both_ask_at_once(client: Any) -> None:
+    """The statement has two lists of ids; only pairs of them are keys."""
+    one, other = await guests(client, 2)
+    crossed = [
+        client.services.found.ask(Key(UUID(a.user_id), UUID(b.session_id)))
+        for a, b in ((one, other), (other, one), (one, one), (other, other))
+    ]
+    found = await asyncio.gather(*crossed)
+    assert [bool(one) for one in found] == [False, False, True, True]
+    assert [found[n].user.id for n in (2, 3)] == [UUID(one.user_id), UUID(other.user_id)]
+
+
+async def test_a_look_up_does_not_join_a_statement_that_was_sent(
+    client: Any, db: Any, until_waiting: Any
+) -> None:
+    """The row is read after the request came, even where one for the same row is under way."""
+    guest = await client.guest()
+    async with db.transaction():
+        await db.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        early = asyncio.ensure_future(client.gql(ME, token=guest.token))
+        await until_waiting(early)
+        await db.execute(REVOKED)
+        late = asyncio.ensure_future(client.gql(ME, token=guest.token))
+        await until_waiting(early, late, count=2)
+    assert (await late).status_code == 401
+    await early
+
+
+async def test_whoever_calls_off_a_request_takes_nobody_along(
+    client: Any, db: Any, until_waiting: Any
+) -> None:
+    many = await guests(client, 4)
+    async with db.transaction():
+        await db.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        requests = [asyncio.ensure_future(client.gql(ME, token=guest.token)) for guest in many]
+        await until_waiting(*requests)
+        requests[0].cancel()
+    answers: list[Any] = await asyncio.gather(*requests, return_exceptions=True)
+    assert isinstance(answers[0], asyncio.CancelledError)
+    assert [answer.status_code for answer in answers[1:]] == [200, 200, 200]
+
+
+async def test_more_look_ups_than_one_statement_takes_are_several(
+    client: Any, statements: list[str]
+) -> None:
+    guest = await client.guest()
+    own = Key(UUID(guest.user_id), UUID(guest.session_id))
+    found: Together[Key, Any] = Together(client.services.database, sessions.find_many)
+    statements.clear()
+    keys = [Key(uuid4(), uuid4()) for _ in range(BATCH)]
+    answers = await asyncio.gather(*map(found.ask, [*keys, own]))
+    assert len(doors(statements)) == 2
+    assert [answer is not None for answer in answers] == [False] * BATCH + [True]
+
+
+# Claims that are kept
+
+
+async def test_a_tokens_signature_is_checked_once_and_its_row_every_time(
+    client: Any, db: Any, monkeypatch: Any, statements: list[str]
+) -> None:
+    guest = await client.guest()
+    verified: list[str] = []
+
+    def verify(token: str, *rest: Any) -> tokens.Claims:
+        verified.append(token)
+        return really(token, *rest)
+
+    really = tokens.verify
+    monkeypatch.setattr(tokens, "verify", verify)
+    statements.clear()
+    for _ in range(3):
+        await client.data(ME, token=guest.token)
+    assert verified == [guest.token]
+    assert len(doors(statements)) == 3
+    await db.execute(REVOKED)
+    assert (await client.gql(ME, token=guest.token)).status_code == 401
+
+
+async def test_a_token_whose_claims_are_kept_expires_all_the_same(client: Any, db: Any) -> None:
+    guest = await client.guest()
+    row = await db.fetchrow("SELECT * FROM user_sessions")
+    now = await db.fetchval("SELECT clock_timestamp()")
+    short = tokens.mint(
+        client.services.keys,
+        client.services.profile,
+        user_id=UUID(guest.user_id),
+        session_id=row["id"],
+        created_at=row["created_at"],
+        expires_at=now.replace(microsecond=0) + (row["expires_at"] - row["created_at"]) / 864000,
+    )
+    assert (await client.gql(ME, token=short)).status_code == 200
+    refused = await client.gql(ME, token=short)
+    while refused.status_code == 200:
+        await asyncio.sleep(0.1)
+        refused = await client.gql(ME, token=short)
+    assert refused.json()["errors"][0]["extensions"]["reason"] == "TOKEN_EXPIRED"
+
+
+async def test_of_the_kept_claims_there_are_at_most_so_many(client: Any) -> None:
+    services = client.services
+    few = tokens.Verifier(services.keys, services.profile, capacity=2)
+    many = await guests(client, 4)
+    for guest in many:
+        assert str(few.verify(guest.token).user_id) == guest.user_id
+    assert len(few) == 2
