@@ -1,7 +1,7 @@
 """What tests share: a real PostgreSQL, a database per test, the application, real clients.
 
 TEST_DATABASE_URL names another PostgreSQL (15 or later, a role that may create databases); without
-it the embedded one runs, in a folder that is thrown away.
+it each process of the tests runs an embedded one, in a folder that is thrown away.
 """
 
 import asyncio
@@ -337,6 +337,10 @@ def mint(row: Any) -> str:
 
 
 UntilWaiting = Callable[..., Awaitable[None]]
+# Who waits for a row waits for a transaction, which is of no database: its other locks tell.
+WAITING = """SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (
+    SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database
+     WHERE datname = current_database())"""
 
 
 @pytest.fixture
@@ -344,7 +348,7 @@ def until_waiting(db: Any) -> UntilWaiting:
     """Waits until so many requests wait for a lock; none of those that are told may be answered."""
 
     async def wait(*requests: "asyncio.Future[Any]", count: int = 1) -> None:
-        while await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
+        while await db.fetchval(WAITING) < count:
             assert not any(request.done() for request in requests), "it did not wait for the lock"
             await asyncio.sleep(0.01)
 
