@@ -327,6 +327,16 @@ def test_a_second_server_shares_the_database_and_outlives_the_first(start: Start
     assert second.gql(LIST, token).status_code == 200
 
 
+async def someone_waits(url: str) -> bool:
+    """Whether somebody waits for the lock on the table of users."""
+    db = await asyncpg.connect(url)
+    waiting = await db.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
+    )
+    await db.close()
+    return bool(waiting)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_request_under_way_is_answered(
     start: Start, database_url: str, tmp_path: Path, workers: str
@@ -352,7 +362,7 @@ def test_a_request_under_way_is_answered(
         assert holder.stdout.readline() == b"held\n"
         with closing(socket.create_connection(("127.0.0.1", server.port))) as client:
             client.sendall(b"POST /session HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-            time.sleep(0.5)  # until it waits for the lock; too short a time proves less, not wrong
+            until(lambda: asyncio.run(someone_waits(database_url)))
             server.process.send_signal(signal.SIGTERM)
             until(lambda: is_free(server.port))
             holder.stdin.close()
