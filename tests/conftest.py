@@ -1,7 +1,7 @@
 """What tests share: a real PostgreSQL, a database per test, the application, real clients.
 
 TEST_DATABASE_URL names another PostgreSQL (15 or later, a role that may create databases); without
-it the embedded one runs, in a folder that is thrown away.
+it each process of the tests runs an embedded one, in a folder that is thrown away.
 """
 
 import asyncio
@@ -12,13 +12,14 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -68,19 +69,26 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def run_sql(url: str, *statements: str) -> None:
-    """Runs statements, each in autocommit."""
+T = TypeVar("T")
 
-    async def run() -> None:
+
+def awaited(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """What work answers, done by a loop of its own."""
+    with ThreadPoolExecutor(1) as thread:  # a browser's test has a loop running in this one
+        return thread.submit(lambda: asyncio.run(work())).result()
+
+
+def run_sql(url: str, *statements: str) -> Any:
+    """Runs statements, each in autocommit; what the last one finds first."""
+
+    async def run() -> Any:
         connection = await asyncpg.connect(url)
         try:
-            for statement in statements:
-                await connection.execute(statement)
+            return [await connection.fetchval(statement) for statement in statements][-1]
         finally:
             await connection.close()
 
-    with ThreadPoolExecutor(1) as thread:  # a browser's test has a loop running in this one
-        thread.submit(lambda: asyncio.run(run())).result()
+    return awaited(run)
 
 
 def with_database(url: str, name: str) -> str:
@@ -97,11 +105,34 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     state = tmp_path_factory.mktemp("postgres") / ".state"
     own = embedded.join(state)
+    url = own.url.replace("//bigtwo@", "//postgres@", 1)
     try:
-        yield own.url.replace("//bigtwo@", "//postgres@", 1)
+        set_durable(url, "off")
+        # It would come at any time, and what it does to a used database a new one never sees.
+        run_sql(url, "ALTER SYSTEM SET autovacuum = off", "SELECT pg_reload_conf()")
+        yield url
     finally:
         own.leave()
         embedded.remove(state)
+
+
+def set_durable(url: str, to: str) -> None:
+    """Whether a server waits for the disk: one that is thrown away need not."""
+    names = ("full_page_writes", "fsync")
+    run_sql(url, *(f"ALTER SYSTEM SET {name} = {to}" for name in names), "SELECT pg_reload_conf()")
+    while run_sql(url, "SHOW fsync") != to:
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def durable(postgres: str) -> Iterator[None]:
+    """The server keeps what it acknowledges, as the embedded one of a person does."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if not given:
+        set_durable(postgres, "on")
+    yield
+    if not given:
+        set_durable(postgres, "off")
 
 
 @pytest.fixture(scope="session")
@@ -117,29 +148,113 @@ def template(postgres: str) -> Iterator[str]:
 @pytest.fixture
 def empty_database_url(postgres: str) -> Iterator[str]:
     """A database that was never migrated."""
-    yield from new_database(postgres, "")
+    url = new_database(postgres, "")
+    yield url
+    drop_database(postgres, url)
+
+
+@pytest.fixture(scope="session")
+def migrated(postgres: str, template: str) -> Iterator["Migrated"]:
+    """What lends migrated databases."""
+    lender = Migrated(postgres, template)
+    yield lender
+    lender.close()
 
 
 @pytest.fixture
 def unicode_database_url(postgres: str) -> Iterator[str]:
     """A migrated, empty database whose locale knows more letters than ASCII's."""
-    for url in new_database(postgres, "TEMPLATE template0 LOCALE 'C.UTF-8'"):
-        migrations.upgrade(url)
-        yield url
+    url = new_database(postgres, "TEMPLATE template0 LOCALE 'C.UTF-8'")
+    migrations.upgrade(url)
+    yield url
+    drop_database(postgres, url)
 
 
 @pytest.fixture
-def database_url(postgres: str, template: str) -> Iterator[str]:
-    """A migrated, empty database of the test's own."""
-    yield from new_database(postgres, f"TEMPLATE {template}")
+def database_url(migrated: "Migrated") -> str:
+    """A migrated, empty database, at this time the test's own."""
+    return migrated.lend()
 
 
-def new_database(postgres: str, how: str) -> Iterator[str]:
-    """Creates a database, and drops it afterwards."""
+def new_database(postgres: str, how: str) -> str:
+    """Creates a database; its URL."""
     name = f"bigtwo_test_{uuid4().hex[:8]}"
     run_sql(postgres, f"CREATE DATABASE {name} {how}")
-    yield with_database(postgres, name)
-    run_sql(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    return with_database(postgres, name)
+
+
+def drop_database(postgres: str, url: str) -> None:
+    """Ends whoever uses a database, and drops it."""
+    name = urlsplit(url).path.removeprefix("/")
+    run_sql(postgres, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+# What tells a database from another, but for rows: all that is defined, by count and last change.
+CATALOGS = ["attrdef", "attribute", "class", "constraint", "depend", "enum", "extension", "index"]
+CATALOGS += ["namespace", "policy", "proc", "rewrite", "shdepend", "trigger", "type"]
+LISTED = [f"SELECT (count(*), max(xmin::text::int8))::text AS it FROM pg_{c}" for c in CATALOGS]
+LISTED += ["SELECT d::text FROM pg_database d WHERE datname = current_database()"]
+LISTED += ["SELECT s::text FROM pg_db_role_setting s", "SELECT version_num FROM alembic_version"]
+SHAPE = f"SELECT array_agg(it) FROM ({' UNION ALL '.join(LISTED)}) listed"
+OTHERS_ENDED = """SELECT bool_and(pg_terminate_backend(pid, 5000)) IS NOT FALSE
+    FROM pg_stat_activity
+   WHERE datname = current_database() AND backend_type = 'client backend'
+     AND pid <> pg_backend_pid()"""
+TABLES = """SELECT tablename AS name, pg_total_relation_size(tablename::regclass) AS bytes
+    FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"""
+MOST_BYTES = 4_000_000  # of all tables; what was deleted still takes its room
+
+
+class Migrated:
+    """Lends databases as migrations make them, one at a time.
+
+    Making one costs more than most tests do. One in which a test changed nothing but rows is lent
+    again without these, as soon as nobody else is connected to it.
+    """
+
+    def __init__(self, postgres: str, template: str) -> None:
+        self._postgres = postgres
+        self._template = template
+        self._url = ""
+        self._shape: Any = None
+
+    def lend(self) -> str:
+        """A database that nobody uses any more, or a new one."""
+        if not (self._url and awaited(self._emptied)):
+            self.close()
+            self._url = new_database(self._postgres, f"TEMPLATE {self._template}")
+            self._shape = run_sql(self._url, SHAPE)
+        return self._url
+
+    def close(self) -> None:
+        """Drops what there is."""
+        if self._url:
+            drop_database(self._postgres, self._url)
+            self._url = ""
+
+    async def _emptied(self) -> bool:
+        """Whether the database is now as it was when it was new."""
+        try:
+            connection = await asyncpg.connect(self._url)
+        except asyncpg.PostgresError:
+            return False
+        try:
+            return await connection.fetchval(OTHERS_ENDED) and await self._empty(connection)
+        except asyncpg.PostgresError:
+            return False
+        finally:
+            await connection.close()
+
+    async def _empty(self, connection: Any) -> bool:
+        """Deletes all rows and statistics, where that is all there is to undo."""
+        tables = await connection.fetch(TABLES)
+        shape = await connection.fetchval(SHAPE)
+        if shape != self._shape or sum(table["bytes"] for table in tables) > MOST_BYTES:
+            return False
+        deleted = "".join(f"DELETE FROM {table['name']};" for table in tables)
+        await connection.execute(f"SET session_replication_role = replica; {deleted}")
+        await connection.execute("SELECT pg_stat_reset()")
+        return True
 
 
 @pytest.fixture
@@ -346,6 +461,10 @@ def mint(row: Any) -> str:
 
 
 UntilWaiting = Callable[..., Awaitable[None]]
+# Who waits for a row waits for a transaction, which is of no database: its other locks tell.
+WAITING = """SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN (
+    SELECT pid FROM pg_locks JOIN pg_database d ON d.oid = database
+     WHERE datname = current_database())"""
 
 
 @pytest.fixture
@@ -353,7 +472,7 @@ def until_waiting(db: Any) -> UntilWaiting:
     """Waits until so many requests wait for a lock; none of those that are told may be answered."""
 
     async def wait(*requests: "asyncio.Future[Any]", count: int = 1) -> None:
-        while await db.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted") < count:
+        while await db.fetchval(WAITING) < count:
             assert not any(request.done() for request in requests), "it did not wait for the lock"
             await asyncio.sleep(0.01)
 

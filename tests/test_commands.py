@@ -302,6 +302,7 @@ async def findings(command: Typed, *words: str, code: int = 0, **more: Any) -> d
     return {finding["what"]: finding for finding in found}
 
 
+@pytest.mark.usefixtures("durable")
 async def test_the_doctor_finds_a_healthy_server_healthy(typed: Typed) -> None:
     found = await findings(typed)
     assert {"settings", "key", "postgresql", "primary", "migrations", "clock"} <= set(found)
@@ -312,6 +313,7 @@ async def test_the_doctor_finds_a_healthy_server_healthy(typed: Typed) -> None:
     assert "kid" in said
 
 
+@pytest.mark.usefixtures("durable")
 async def test_the_doctor_names_what_is_wrong(
     typed: Typed, db: Any, empty_database_url: str
 ) -> None:

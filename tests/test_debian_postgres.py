@@ -28,9 +28,9 @@ needs_debian = pytest.mark.skipif(
 @needs_debian
 def test_the_statements_and_migrations_work_on_debians_postgresql() -> None:
     tests = [f"tests/{name}" for name in FILES]
-    pytest_run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    pytest_run = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider"]
     ran = subprocess.run(
-        ["pg_virtualenv", "sh", "-c", RUN, "sh", *pytest_run],
+        ["pg_virtualenv", "sh", "-c", RUN, "sh", *pytest_run, *tests],
         cwd=ROOT,
         capture_output=True,
         text=True,

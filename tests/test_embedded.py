@@ -50,9 +50,9 @@ if uid != os.geteuid():
 def serve():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background ignores it
     held = embedded.join(state, bin_dir)
-    print(held.url, flush=True)
-    print(held.folder, flush=True)
     try:
+        print(held.url, flush=True)
+        print(held.folder, flush=True)
         sys.stdin.readline()
     except KeyboardInterrupt:
         print("interrupted", flush=True)

@@ -23,6 +23,7 @@ import asyncpg
 import httpx2
 import pytest
 
+from db import embedded, migrations
 from server import logs
 from server import run as serving
 from settings import Settings
@@ -156,8 +157,40 @@ def is_over(process: subprocess.Popen[bytes]) -> bool:
 Start = Callable[..., Server]
 
 
+@pytest.fixture(scope="session")
+def used_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The state folder of a clone in which a server has run on the embedded database."""
+    state = tmp_path_factory.mktemp("used") / ".state"
+    own = embedded.join(state)
+    try:
+        migrations.upgrade(own.url)
+    finally:
+        own.leave()
+    yield state
+    embedded.remove(state)
+
+
+def copy_data(used: Path, state: Path) -> None:
+    """Gives a clone data of its own: to make them takes longer than all else that a test does."""
+    state.mkdir(mode=0o700)
+    there, here = embedded._folder(used), embedded._folder(state)
+    subprocess.run(["cp", "-a", there / "data", here / "data"], check=True)
+
+
 @pytest.fixture
-def start(clone: Path, tmp_path: Path) -> Iterator[Start]:
+def start(first_start: Start, clone: Path, used_state: Path) -> Start:
+    """Starts a server in the clone as it does after the first time, with data."""
+
+    def begin(command: tuple[str, ...] = MAKE, **changes: str) -> Server:
+        if "DATABASE_URL" not in changes and not (clone / ".state").exists():
+            copy_data(used_state, clone / ".state")
+        return first_start(command, **changes)
+
+    return begin
+
+
+@pytest.fixture
+def first_start(clone: Path, tmp_path: Path) -> Iterator[Start]:
     """Starts a server in the clone, in a process group of its own as a shell does, and waits."""
     started: list[Server] = []
 
@@ -259,9 +292,9 @@ def test_ctrl_c_while_workers_start_is_quiet(clone: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [MAKE, APP])
-def test_the_main_job(start: Start, command: tuple[str, ...]) -> None:
+def test_the_main_job(first_start: Start, command: tuple[str, ...]) -> None:
     """Create, list, revoke; then the token is refused although the JWT lives on."""
-    server = start(command)
+    server = first_start(command)
     token, session = server.create()
     assert server.gql(LIST, token).json()["data"]["mySessions"] == [
         {"id": session, "isCurrent": True}
@@ -294,6 +327,16 @@ def test_a_second_server_shares_the_database_and_outlives_the_first(start: Start
     assert second.gql(LIST, token).status_code == 200
 
 
+async def someone_waits(url: str) -> bool:
+    """Whether somebody waits for the lock on the table of users."""
+    db = await asyncpg.connect(url)
+    waiting = await db.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
+    )
+    await db.close()
+    return bool(waiting)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_request_under_way_is_answered(
     start: Start, database_url: str, tmp_path: Path, workers: str
@@ -319,7 +362,7 @@ def test_a_request_under_way_is_answered(
         assert holder.stdout.readline() == b"held\n"
         with closing(socket.create_connection(("127.0.0.1", server.port))) as client:
             client.sendall(b"POST /session HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-            time.sleep(0.5)  # until it waits for the lock; too short a time proves less, not wrong
+            until(lambda: asyncio.run(someone_waits(database_url)))
             server.process.send_signal(signal.SIGTERM)
             until(lambda: is_free(server.port))
             holder.stdin.close()
@@ -427,7 +470,7 @@ def test_a_killed_worker_is_replaced(start: Start) -> None:
     until(lambda: len(set(server.workers) - {victim}) == 3)
     assert set(others) < set(server.workers)
     assert server.answers()
-    (line,) = [line for line in server.lines() if line["event"] == "worker_replaced"]
+    (line,) = until(lambda: [n for n in server.lines() if n["event"] == "worker_replaced"])
     assert (line["worker"], line["exitcode"]) == (victim, -signal.SIGKILL)
 
 
