@@ -67,7 +67,7 @@ class GraphQLEndpoint:
         known = self._known.get(body.value) if body and body.value else None
         origin = origin_of(scope, self._services.policy.address_detail)
         viewer = await find_viewer(
-            self._services, head, origin, with_live=bool(known and known.asks_for("mySessions"))
+            self._services, head, origin, with_live=bool(known and "mySessions" in known.asks_for)
         )
         if scope["method"] not in METHODS:
             raise method_not_allowed(*METHODS)

@@ -4,8 +4,7 @@ graphql-core executes Strawberry's schema: what Strawberry's own execute adds pe
 (extensions, their runner, a context of its own) nobody here uses, and it costs as much again.
 """
 
-from dataclasses import dataclass
-from inspect import isawaitable
+from dataclasses import dataclass, field
 from typing import Any
 
 import strawberry
@@ -18,12 +17,12 @@ from graphql import (
     GraphQLSchema,
     GraphQLType,
     OperationDefinitionNode,
-    OperationType,
     execute,
     get_variable_values,
     is_input_object_type,
 )
 
+from compiler.plan import Plan, compile_operation
 from context import Context
 from schema.root import Mutation, Query
 from web import documents
@@ -32,6 +31,7 @@ from web.kept import Kept
 from web.refusals import as_refused, internal_error
 
 CAPACITY = 200_000  # characters of documents kept; their trees take up to 250 bytes for each
+WORTH_A_PLAN = 3  # uses by live sessions: compiling costs as much as executing several times
 VALUES_HINT = "Send values of the types that the schema and the operation declare"
 
 
@@ -44,40 +44,52 @@ class GraphQLRequest:
     variables: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
 class Operation:
     """One operation of a document that was parsed, measured and validated."""
 
+    def __init__(self, document: DocumentNode, definition: OperationDefinitionNode) -> None:
+        self.document = document
+        self.definition = definition
+        self.kind = definition.operation  # query, mutation or subscription
+        self.name = definition.name.value if definition.name else None
+        self.asks_for = plain_root_fields(definition)
+        self.uses = 0  # by live sessions
+        self.plan: Plan | None = None
+
+
+def plain_root_fields(definition: OperationDefinitionNode) -> frozenset[str]:
+    """The root fields that are surely wanted as they are: without arguments and directives."""
+    return frozenset(
+        node.name.value
+        for node in definition.selection_set.selections
+        if isinstance(node, FieldNode) and not (node.arguments or node.directives)
+    )
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A document that may be executed, with its operations as far as they were asked for."""
+
     document: DocumentNode
-    definition: OperationDefinitionNode
+    operations: dict[str | None, Operation] = field(default_factory=dict)
 
-    @property
-    def kind(self) -> OperationType:
-        """Query, mutation or subscription."""
-        return self.definition.operation
-
-    @property
-    def name(self) -> str | None:
-        """Its name; one that stands alone in its document needs none."""
-        return self.definition.name.value if self.definition.name else None
-
-    def asks_for(self, field: str) -> bool:
-        """Whether this is a query for a root field as it is, without arguments or directives."""
-        return self.kind is OperationType.QUERY and any(
-            isinstance(node, FieldNode)
-            and node.name.value == field
-            and not (node.arguments or node.directives)
-            for node in self.definition.selection_set.selections
-        )
+    def operation(self, name: str | None) -> Operation:
+        """The operation of this name. Raises HttpRefused 422 when that is not clear."""
+        found = self.operations.get(name)
+        if found is None:
+            definition = documents.operation(self.document, name)
+            found = self.operations[name] = Operation(self.document, definition)
+        return found
 
 
 class Operations:
     """Prepares and executes what clients send."""
 
-    def __init__(self, *, introspection: bool) -> None:
+    def __init__(self, *, introspection: bool, compiled: bool = True) -> None:
         self._schema = core(make_schema())
         self._introspection = introspection
-        self._documents: Kept[str, DocumentNode] = Kept(CAPACITY)
+        self._compiled = compiled
+        self._documents: Kept[str, Prepared] = Kept(CAPACITY)
         self._failures = Failures()
 
     def prepare(self, sent: GraphQLRequest) -> Operation:
@@ -86,13 +98,14 @@ class Operations:
         Validating costs 0.9 to 1.5 ms, parsing 0.1, and the document alone decides both: so it is
         kept for whoever sends it again.
         """
-        document = self._documents.get(sent.query)
-        if document is None:
+        prepared = self._documents.get(sent.query)
+        if prepared is None:
             document = documents.prepare(
                 sent.query, self._schema, introspection=self._introspection
             )
-            self._documents.put(sent.query, document)
-        return Operation(document, documents.operation(document, sent.operation_name))
+            prepared = Prepared(document)
+            self._documents.put(sent.query, prepared)
+        return prepared.operation(sent.operation_name)
 
     def check_variables(self, operation: Operation, variables: dict[str, Any]) -> None:
         """Raises HttpRefused 422 unless every variable has a value of its type."""
@@ -116,18 +129,33 @@ class Operations:
         self, operation: Operation, variables: dict[str, Any], context: Context
     ) -> ExecutionResult:
         """What a query or a mutation answers; bugs are in its errors, and in the log."""
-        result = execute(
-            self._schema,
-            operation.document,
-            variable_values=variables,
-            context_value=context,
-            operation_name=operation.name,
+        plan = operation.plan or self._plan(operation, context)
+        result = (
+            plan.execute(context, variables)
+            if plan
+            else execute(
+                self._schema,
+                operation.document,
+                variable_values=variables,
+                context_value=context,
+                operation_name=operation.name,
+            )
         )
-        if isawaitable(result):
+        if not isinstance(result, ExecutionResult):
             result = await result
         if result.errors:
             self._failures.log(result.errors)
         return result
+
+    def _plan(self, operation: Operation, context: Context) -> Plan | None:
+        """The plan of an operation that live sessions ask for often enough to be worth one."""
+        if context.viewer and self._compiled:
+            operation.uses += 1
+            if operation.uses == WORTH_A_PLAN:
+                operation.plan = compile_operation(
+                    self._schema, operation.document, operation.definition
+                )
+        return operation.plan
 
 
 def make_schema() -> strawberry.Schema:
