@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -33,7 +32,7 @@ COLUMNS = f"""
     s.id, s.user_id, s.label, s.created_at, s.authenticated_at, s.last_active_at, s.expires_at,
     CASE WHEN s.idle_timeout IS NOT NULL THEN least(s.expires_at, {IDLE_ENDS_AT}) END,
     s.revoked_at, s.revoked_reason,
-    s.user_agent, s.client_name, s.client_os, s.device_type, s.ip_address, s.is_recovery,
+    s.user_agent, s.client_name, s.client_os, s.device_type, abbrev(s.ip_address), s.is_recovery,
     {LIVE}
 """
 
@@ -74,7 +73,7 @@ class SessionRow(NamedTuple):
     client_name: str | None
     client_os: str | None
     device_type: str | None
-    ip_address: IPv4Address | IPv6Address | IPv4Interface | IPv6Interface | None
+    ip_address: str | None  # or a network's, as much of it as is kept
     is_recovery: bool  # made with an operator's code
     is_live: bool
 
@@ -131,9 +130,11 @@ OWNED = f"""
            pg_is_in_recovery()
     FROM user_sessions s JOIN users u ON u.id = s.user_id
 """  # noqa: S608 - constants
-# The same for every row of a user, of whom only the rows asked for by id say more.
-OWNED_WITH_LIVE = OWNED.replace("u.id = s.user_id", "u.id = s.user_id AND s.id = ANY($2)").replace(
-    "JOIN", "LEFT JOIN"
+# The same for every row of a user, of whom only the rows that are asked for by id say more: for the
+# others no user is looked up.
+OWNED_WITH_LIVE = OWNED.replace(
+    "JOIN users u ON u.id = s.user_id",
+    "LEFT JOIN users u ON u.id = CASE WHEN s.id = ANY($2) THEN s.user_id END",
 )
 STANDBY = "SELECT pg_is_in_recovery()"
 

@@ -20,10 +20,12 @@ from schema.types import (
     SessionPolicy,
     SessionRevokedReason,
     SessionStatus,
+    User,
     UserError,
     UserErrorCode,
 )
 
+STATUSES = {status.value: status for status in SessionStatus}
 MAX_ENDED = 100  # of the ended sessions that a list may have behind the live ones
 
 
@@ -48,7 +50,8 @@ async def my_sessions(info: Info, *, include_ended: bool = False) -> list[Sessio
         rows = await info.context.read(lambda db: sessions.live(db, viewer.user_id, first=own))
     else:
         rows = sessions.with_first(viewer.live, own)
-    return [to_session(row, viewer.user, is_current=row.id == own) for row in rows]
+    owner = to_user(viewer.user)
+    return [session_of(owner, row, is_current=row.id == own) for row in rows]
 
 
 def session_policy(info: Info) -> SessionPolicy:
@@ -118,11 +121,16 @@ def parse_id(id: str) -> UUID | None:  # noqa: A002 - the contract's name
 
 def to_session(row: SessionRow, user: UserRow, *, is_current: bool) -> Session:
     """The public type of a session's row."""
+    return session_of(to_user(user), row, is_current=is_current)
+
+
+def session_of(owner: User, row: SessionRow, *, is_current: bool) -> Session:
+    """The public type of a session's row, of a user whom several rows may share."""
     return Session(
         id=strawberry.ID(str(row.id)),
-        user=to_user(user),
+        user=owner,
         label=row.label,
-        status=SessionStatus(row.status),
+        status=STATUSES[row.status],
         is_current=is_current,
         created_at=row.created_at,
         last_active_at=row.last_active_at,
@@ -136,7 +144,7 @@ def to_session(row: SessionRow, user: UserRow, *, is_current: bool) -> Session:
             name=row.client_name,
             os=row.client_os,
             device_type=row.device_type,
-            ip_address=str(row.ip_address) if row.ip_address else None,
+            ip_address=row.ip_address,
         ),
     )
 

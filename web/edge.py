@@ -5,7 +5,8 @@ Rescue: whatever was raised becomes an answer; a bug becomes 500 and tells nothi
 """
 
 import re
-from secrets import token_hex
+from functools import lru_cache
+from random import getrandbits
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -64,7 +65,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = token_hex(16)
+        request_id = f"{getrandbits(128):032x}"
         unread = has_body(head_of(scope))
         logs_tell.set(Asked(request_id, scope))
 
@@ -174,7 +175,7 @@ def refuse_odd_host(scope: Scope) -> None:
     """
     hosts = head_of(scope).get(b"host", ())
     none_needed = not hosts and scope["http_version"] == "1.0"
-    if not none_needed and not (len(hosts) == 1 and HOST.fullmatch(hosts[0])):
+    if not none_needed and not (len(hosts) == 1 and is_host(hosts[0])):
         raise HttpRefused(
             400,
             "BAD_REQUEST",
@@ -182,6 +183,12 @@ def refuse_odd_host(scope: Scope) -> None:
             "Send one Host header, with this server's name or address",
             headers=CLOSE,
         )
+
+
+@lru_cache(maxsize=256)
+def is_host(value: bytes) -> bool:
+    """Whether a Host header's value names one."""
+    return HOST.fullmatch(value) is not None
 
 
 def refuse_odd_length(scope: Scope) -> None:
