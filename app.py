@@ -32,6 +32,7 @@ from web import health, pages
 from web.direct import Direct
 from web.edge import Edge, Rescue
 from web.graphql import GraphQLEndpoint
+from web.operations import Operations
 from web.other_origins import OtherOrigins
 from web.rest import SessionEndpoint, ValidateEndpoint
 
@@ -52,9 +53,11 @@ class Application(Starlette):
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application. DATABASE_URL and JWT_SECRET must be set; raises where they are bad."""
     services = make_services(settings)
-    graphql = GraphQLEndpoint(
-        services, ide=settings.GRAPHIQL, introspection=settings.GRAPHQL_INTROSPECTION
+    operations = Operations(
+        introspection=settings.GRAPHQL_INTROSPECTION,
+        compile_after=settings.GRAPHQL_COMPILE_AFTER,
     )
+    graphql = GraphQLEndpoint(services, operations, ide=settings.GRAPHIQL)
     application = Application(
         routes=[
             Route("/session", SessionEndpoint(services, settings.ALLOWED_ORIGINS)),

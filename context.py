@@ -7,9 +7,9 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import strawberry
@@ -20,7 +20,7 @@ from auth.keys import KeyRing
 from auth.oidc import Providers
 from auth.passwords import Passwords
 from auth.throttle import Throttle
-from auth.tokens import Profile, Verifier, refuse_untimely
+from auth.tokens import Claims, Profile, Verifier, refuse_untimely
 from auth.viewer import Viewer
 from db import identities, sessions, users
 from db.activity import Activity, Use
@@ -83,8 +83,7 @@ class Services:
     throttle: Throttle
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a request comes from."""
 
     user_agent: str | None = None
@@ -92,19 +91,20 @@ class Origin:
     network: str = ""  # whose guests are counted together: an IPv4 address or an IPv6 /64
 
 
-@dataclass(frozen=True)
+NOWHERE = Origin()
+
+
 class Context:
     """What a resolver is given: who calls from where, and a database that answers in time."""
 
-    services: Services
-    viewer: Viewer | None
-    origin: Origin = Origin()
-    deadline: float = field(init=False)
+    __slots__ = ("deadline", "origin", "services", "viewer")
 
-    def __post_init__(self) -> None:
+    def __init__(self, services: Services, viewer: Viewer | None, origin: Origin = NOWHERE) -> None:
         """The request's time for the database, all its fields together, begins now."""
-        now = asyncio.get_running_loop().time()
-        object.__setattr__(self, "deadline", now + self.services.database.timeout)
+        self.services = services
+        self.viewer = viewer
+        self.origin = origin
+        self.deadline = asyncio.get_running_loop().time() + services.database.timeout
 
     @asynccontextmanager
     async def begin(self, turn: Hashable = None) -> AsyncIterator[AsyncConnection]:
@@ -153,10 +153,9 @@ async def admit(
     along. A forged token costs no statement, a good one costs one; that the session was used is
     noted for later. Raises BadRequest, Unauthenticated, Unavailable.
     """
-    token = bearer(authorization)
-    if token is None:
+    claims = claims_in(services.tokens, authorization)
+    if claims is None:
         return None
-    claims = services.tokens.verify(token)
     now = await services.clock.now(services.database)
     refuse_untimely(claims, now=now)
     key = Key(claims.user_id, claims.session_id)
@@ -165,6 +164,17 @@ async def admit(
     if found and found.is_use_due:
         services.activity.note(key, Use(now, address))
     return viewer
+
+
+def claims_in(tokens: Verifier, authorization: Sequence[bytes]) -> Claims | None:
+    """What the token of a request says; None when it sent no credential.
+
+    Raises BadRequest and Unauthenticated.
+    """
+    if len(authorization) == 1 and (kept := tokens.kept(authorization[0])):
+        return kept
+    token = bearer(authorization)
+    return tokens.verify(token, authorization[0]) if token else None
 
 
 def bearer(authorization: Sequence[bytes]) -> str | None:

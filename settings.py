@@ -84,6 +84,7 @@ class Settings(BaseSettings):
     SHUTDOWN_DELAY: int = Field(default=0, ge=0, le=600)  # seconds
     GRAPHIQL: bool = True
     GRAPHQL_INTROSPECTION: bool = True
+    GRAPHQL_COMPILE_AFTER: int = Field(default=3, ge=0)  # uses by live sessions; 0 = never
     LOG_FORMAT: str = ""
 
     SESSION_ABSOLUTE_LIFETIME: Seconds = 30 * 86400

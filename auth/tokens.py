@@ -83,22 +83,24 @@ class Verifier:
         self._keys = keys
         self._profile = profile
         self._capacity = capacity
-        self._kept: dict[str, Claims] = {}
+        self._kept: dict[bytes, Claims] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def verify(self, token: str) -> Claims:
-        """What a token says; its times are for `refuse_untimely`, every time.
+    def kept(self, credential: bytes) -> Claims | None:
+        """What is known of a credential; its times are for `refuse_untimely`, every time."""
+        return self._kept.get(credential)
+
+    def verify(self, token: str, credential: bytes) -> Claims:
+        """What a token says that came in a credential, which is known from now on.
 
         Raises Unauthenticated: TOKEN_INVALID.
         """
-        claims = self._kept.get(token)
-        if claims is None:
-            claims = verify(token, self._keys, self._profile)
-            if len(self._kept) >= self._capacity:
-                del self._kept[next(iter(self._kept))]  # the one that came first
-            self._kept[token] = claims
+        claims = verify(token, self._keys, self._profile)
+        if len(self._kept) >= self._capacity:
+            del self._kept[next(iter(self._kept))]  # the one that came first
+        self._kept[credential] = claims
         return claims
 
 

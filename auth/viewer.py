@@ -1,15 +1,14 @@
 """The caller of a request, as a value that is passed on explicitly."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from db.sessions import SessionRow
 from db.users import UserRow
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
+class Viewer(NamedTuple):
     """Who holds a token whose session was live when the door read it."""
 
     user: UserRow

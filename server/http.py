@@ -16,7 +16,6 @@ from web.edge import EVERY_ANSWER
 from web.refusals import PLAIN_JSON, HttpRefused, method_not_allowed, render
 
 MAX_HEAD = 64 * 1024  # bytes from the first on until the headers end; the application takes 24 kB
-NOT_PLAIN = frozenset({b"connection", b"transfer-encoding"})
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")  # of all paths together
 
 
@@ -35,30 +34,27 @@ class Cycle(RequestResponseCycle):
             self._head = message
             return
         head, self._head = self._head, None
-        if head and not message.get("more_body") and self._is_plain(head, message):
-            self._write_whole(head, message.get("body", b""))
+        if head and not message.get("more_body") and self._is_usual(head):
+            self._write_whole(head["headers"], message.get("body", b""))
             return
         if head:
             await super().send(cast("Any", head))
         await super().send(message)
 
-    def _is_plain(self, head: Message, message: Message) -> bool:
-        """Whether all is as most answers are, so that nothing of uvicorn's must be asked."""
+    def _is_usual(self, head: Message) -> bool:
+        """Whether an answer in one piece needs nothing of uvicorn's; as most of them."""
         return (
             head["status"] == HTTPStatus.OK
             and self.scope["method"] == "POST"
             and self.keep_alive
             and not (self.disconnected or self.flow.write_paused)
-            and message["type"] == "http.response.body"
-            and not any(name in NOT_PLAIN for name, _ in head["headers"])
+            and (b"connection", b"close") not in head["headers"]
         )
 
-    def _write_whole(self, head: Message, body: bytes) -> None:
+    def _write_whole(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Writes an answer, and ends this request as uvicorn does after the last part of one."""
-        lines = [b"HTTP/1.1 200 OK"]
-        lines += [name + b": " + value for name, value in self.default_headers]
-        lines += [name + b": " + value for name, value in head["headers"]]
-        self.transport.write(b"\r\n".join([*lines, b"", body]))
+        lines = [b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]
+        self.transport.write(b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (b"".join(lines), body))
         self.waiting_for_100_continue = False
         self.response_started = self.response_complete = True
         self.message_event.set()

@@ -41,6 +41,8 @@ from db.engine import Connection, Database
 from server.http import Protocol
 from settings import ROOT, Settings
 
+# Every operation of a live session is compiled at once; TEST_COMPILE_AFTER=0: none is, ever.
+COMPILE_AFTER = int(os.environ.get("TEST_COMPILE_AFTER", "1"))
 SECRET = "Zx8Kq0vP3nLmT7yRwB2dHsJf9aGcEuXo"
 CREATE = "mutation { createSession { token session { id } } }"
 ME = "{ viewer { id username } }"
@@ -278,6 +280,7 @@ def make_settings(database_url: str) -> MakeSettings:
             "JWT_SECRET": SecretStr(SECRET),
             "GUEST_RATE_LIMIT": 0,
             "SESSION_CLEANUP_INTERVAL": 0,
+            "GRAPHQL_COMPILE_AFTER": COMPILE_AFTER,
         }
         return Settings(**(defaults | changes))
 

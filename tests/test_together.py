@@ -162,5 +162,8 @@ async def test_of_the_kept_claims_there_are_at_most_so_many(client: Any) -> None
     few = tokens.Verifier(services.keys, services.profile, capacity=2)
     many = await guests(client, 4)
     for guest in many:
-        assert str(few.verify(guest.token).user_id) == guest.user_id
+        credential = f"Bearer {guest.token}".encode()
+        assert few.kept(credential) is None
+        assert str(few.verify(guest.token, credential).user_id) == guest.user_id
+        assert few.kept(credential)
     assert len(few) == 2

@@ -6,6 +6,7 @@ Rescue: whatever was raised becomes an answer; a bug becomes 500 and tells nothi
 
 import re
 from functools import lru_cache
+from itertools import chain
 from random import getrandbits
 
 import structlog
@@ -157,7 +158,7 @@ def refuse_oversized(scope: Scope) -> None:
             "Send it by POST",
             headers=CLOSE,
         )
-    size = sum(len(name) + len(value) for name, value in scope["headers"])
+    size = sum(map(len, chain.from_iterable(scope["headers"])))
     if size > MAX_HEADERS or len(scope["headers"]) > MAX_HEADER_COUNT:
         raise HttpRefused(
             431,

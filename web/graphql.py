@@ -44,10 +44,10 @@ BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered 
 class GraphQLEndpoint:
     """The ASGI application at /graphql."""
 
-    def __init__(self, services: Services, *, ide: bool, introspection: bool) -> None:
+    def __init__(self, services: Services, operations: Operations, *, ide: bool) -> None:
         self._services = services
+        self._operations = operations
         self._ide = ide
-        self._operations = Operations(introspection=introspection)
         self._known: Kept[bytes, Operation] = Kept(KNOWN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -313,7 +313,9 @@ def answer(result: ExecutionResult) -> bytes:
     and nothing is left of data, raises HttpRefused, so that the status tells proxies and clients,
     and our log.
     """
-    errors = [told(error) for error in (result.errors or ())[: documents.MAX_ERRORS]]
+    if not result.errors:
+        return encode({"data": result.data})
+    errors = [told(error) for error in result.errors[: documents.MAX_ERRORS]]
     met = passing(result)
     if met and (refused := as_refused(met)):
         raise HttpRefused(
@@ -324,10 +326,7 @@ def answer(result: ExecutionResult) -> bytes:
             headers=refused.headers,
             errors=errors,
         ) from met
-    body: dict[str, object] = {"data": result.data}
-    if errors:
-        body["errors"] = errors
-    return encode(body)
+    return encode({"data": result.data, "errors": errors})
 
 
 def passing(result: ExecutionResult) -> Exception | None:

@@ -1,7 +1,7 @@
 """Which request a line of the log is about: worked out only when a line is written."""
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 from starlette.types import Scope
@@ -9,8 +9,7 @@ from starlette.types import Scope
 from web.caller import masked
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A request that is under way."""
 
     request_id: str

@@ -31,7 +31,6 @@ from web.kept import Kept
 from web.refusals import as_refused, internal_error
 
 CAPACITY = 200_000  # characters of documents kept; their trees take up to 250 bytes for each
-WORTH_A_PLAN = 3  # uses by live sessions: compiling costs as much as executing several times
 VALUES_HINT = "Send values of the types that the schema and the operation declare"
 
 
@@ -85,10 +84,11 @@ class Prepared:
 class Operations:
     """Prepares and executes what clients send."""
 
-    def __init__(self, *, introspection: bool, compiled: bool = True) -> None:
+    def __init__(self, *, introspection: bool, compile_after: int) -> None:
+        """compile_after: uses of an operation by live sessions before it is compiled; 0: never."""
         self._schema = core(make_schema())
         self._introspection = introspection
-        self._compiled = compiled
+        self._compile_after = compile_after
         self._documents: Kept[str, Prepared] = Kept(CAPACITY)
         self._failures = Failures()
 
@@ -149,9 +149,9 @@ class Operations:
 
     def _plan(self, operation: Operation, context: Context) -> Plan | None:
         """The plan of an operation that live sessions ask for often enough to be worth one."""
-        if context.viewer and self._compiled:
+        if context.viewer and self._compile_after:
             operation.uses += 1
-            if operation.uses == WORTH_A_PLAN:
+            if operation.uses == self._compile_after:
                 operation.plan = compile_operation(
                     self._schema, operation.document, operation.definition
                 )
