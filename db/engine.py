@@ -99,7 +99,13 @@ class Database:
             max_overflow=0,
             pool_timeout=timeout,
         )
-        self._reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        # A pooler may hand every statement of ours to another connection, and each is two: it is
+        # prepared, then executed. A transaction keeps them together.
+        self._reads = (
+            self.engine
+            if pooler == "transaction"
+            else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        )
 
     async def read(
         self, query: Callable[[AsyncConnection], Awaitable[T]], *, deadline: float | None = None

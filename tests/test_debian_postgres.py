@@ -15,6 +15,8 @@ FILES = (
     "test_migrations.py",
     "test_cleanup.py",
     "test_door.py",
+    "test_shared.py",
+    "test_together.py",
 )
 RUN = """
 export TEST_DATABASE_URL="postgresql://$PGUSER:$PGPASSWORD@$PGHOST:$PGPORT/postgres"
