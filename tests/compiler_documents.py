@@ -35,6 +35,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "includeEnded": ["$yes", "$perhaps", "true", "false"],
     "colour": ["$colour", "BLUE"],
     "points": ["$points", "{x: $m}", "[{x: 1, y: $n}, {x: 2, colour: VERT}]", "null"],
+    "items": ["[1, 2]", "3"],
     "IDs": ["[$id, 3]", '"a"', "[]"],
     "choice": ["$choice", '{name: "n"}', "{point: {x: $m}}"],
     "born": ["$born", '"2026-01-02"', "null"],

@@ -85,6 +85,21 @@ class Once:
             yield self.left.pop()
 
 
+class Fickle:
+    """Its name is another one each time."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    @property
+    def name(self) -> str | None:
+        """None at first."""
+        self.reads += 1
+        return None if self.reads == 1 else str(self.reads)
+
+    nick = name
+
+
 @dataclass
 class World:
     """The context of an execution; trouble: how likely each thing goes wrong."""
@@ -410,6 +425,18 @@ class Query:
         """Behind an extension."""
         info.context.ask(info)
         return info.context.thing("guarded")
+
+    @strawberry.field
+    def pile(self, items: list[int] = [1]) -> int:  # noqa: B006 - the point
+        """Changes what it is given."""
+        items.append(0)
+        return len(items)
+
+    @strawberry.field
+    def fickle(self, info: Info) -> Thing | None:
+        """No Thing."""
+        info.context.ask(info)
+        return cast("Thing", Fickle())
 
     @strawberry.field
     def named(self) -> Named | None:
