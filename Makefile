@@ -43,6 +43,7 @@ sdl: $(VENV)/.dev
 # Figures, on a PostgreSQL that is thrown away; BENCH_DATABASE_URL names another.
 bench: $(VENV)/.dev
 	@$(PYTHON) bench/activity.py
+	@$(PYTHON) bench/compiled.py
 	@$(PYTHON) bench/sign_ins.py
 	@$(PYTHON) bench/sign_in_times.py
 	@ROWS=$${ROWS:-1000000} $(PYTHON) bench/growth.py

@@ -128,7 +128,10 @@ class Alone:
         except Exception as error:  # noqa: BLE001 - as graphql-core
             told = self._shape.execute_carefully(context, values, raising(error))
         else:
-            told = self._completed(context, values, result)
+            completed = sure(self._table, result)
+            if completed is not NOT_SURE:
+                return ExecutionResult({self._key: completed})
+            told = self._shape.execute_carefully(context, values, lambda: awaited(result))
         return await told if isawaitable(told) else told
 
     def _completed(self, context: object, values: VariableValues, result: Any) -> Result:
@@ -136,6 +139,11 @@ class Alone:
         if completed is NOT_SURE:
             return self._shape.execute_carefully(context, values, lambda: result)
         return ExecutionResult({self._key: completed})
+
+
+async def awaited(result: Any) -> Any:
+    """What was awaited once, and is not to be awaited again, whatever it is."""
+    return result
 
 
 def raising(error: Exception) -> Callable[[], NoReturn]:
