@@ -25,6 +25,7 @@ from db.turns import Turns
 from server import cli, commands
 from settings import SessionLimitAction, Settings
 from web import health, pages
+from web.departure import Departure
 from web.edge import Edge, Rescue, to_rescue
 from web.graphql import GraphQLEndpoint
 from web.other_origins import OtherOrigins
@@ -35,6 +36,7 @@ CORS_MAX_AGE = 600  # seconds that a browser may remember a preflight
 
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application. DATABASE_URL and JWT_SECRET must be set; raises where they are bad."""
+    departure = Departure()
     services = make_services(settings)
     application = Starlette(
         routes=[
@@ -48,15 +50,16 @@ def create_app(settings: Settings) -> Starlette:
             Route("/session/validate", ValidateEndpoint(services)),
             Route("/session/validate/{rest:path}", ValidateEndpoint(services)),
             Route("/healthz", health.healthz, methods=["GET"]),
-            Route("/readyz", partial(health.readyz, services), methods=["GET"]),
+            Route("/readyz", partial(health.readyz, services, departure), methods=["GET"]),
             *(pages.routes() if settings.GRAPHIQL else ()),
         ],
-        middleware=list(make_middleware(settings)),
+        middleware=list(make_middleware(settings, departure)),
         exception_handlers={HTTPException: to_rescue},
-        lifespan=partial(lifespan, services, settings),
+        lifespan=partial(lifespan, services, departure, settings),
     )
     application.router.redirect_slashes = False  # an API path has one spelling
     application.state.services = services
+    application.state.departure = departure
     return application
 
 
@@ -103,12 +106,12 @@ def make_policy(settings: Settings) -> Policy:
     )
 
 
-def make_middleware(settings: Settings) -> list[Middleware]:
+def make_middleware(settings: Settings, departure: Departure) -> list[Middleware]:
     """From the outside in: who asks, what answers carry, which pages may, what went wrong."""
     proxies = [Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.TRUSTED_PROXIES))]
     return [
         *(proxies if settings.TRUSTED_PROXIES else ()),
-        Middleware(Edge),
+        Middleware(Edge, departure=departure),
         Middleware(
             OtherOrigins,
             allow_origins=settings.ALLOWED_ORIGINS,
@@ -117,15 +120,15 @@ def make_middleware(settings: Settings) -> list[Middleware]:
             expose_headers=["WWW-Authenticate", "Retry-After", "X-Request-Id"],
             max_age=CORS_MAX_AGE,
         ),
-        Middleware(Rescue),
+        Middleware(Rescue, departure=departure),
     ]
 
 
 @asynccontextmanager
 async def lifespan(
-    services: Services, settings: Settings, application: Starlette
-) -> AsyncIterator[None]:
-    """Runs what works beside the requests."""
+    services: Services, departure: Departure, settings: Settings, application: Starlette
+) -> AsyncIterator[dict[str, Departure]]:
+    """Runs what works beside the requests; tells the server how to leave (server/leaving.py)."""
     del application
     devices.recognise("warm")  # reads its rules now, not while the first request waits
     work = [
@@ -137,7 +140,7 @@ async def lifespan(
         keep_clean = cleanup.keep_clean(cleaner, interval=settings.SESSION_CLEANUP_INTERVAL)
         work.append(asyncio.create_task(keep_clean))
     try:
-        yield
+        yield {"departure": departure}
     finally:
         for task in work:
             task.cancel()

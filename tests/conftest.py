@@ -38,6 +38,7 @@ from context import Services
 from db import embedded, migrations
 from db.engine import Database
 from settings import ROOT, Settings
+from tests.servers import Start, starting
 
 SECRET = "Zx8Kq0vP3nLmT7yRwB2dHsJf9aGcEuXo"
 CREATE = "mutation { createSession { token session { id } } }"
@@ -399,3 +400,10 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     (target / ".venv").symlink_to(ROOT / ".venv")
     yield target
     embedded.remove(target / ".state")
+
+
+@pytest.fixture
+def start(clone: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers in the clone."""
+    with starting(clone, tmp_path) as begin:
+        yield begin

@@ -1,9 +1,10 @@
 """The outermost layers of the application, the same for every path.
 
-Edge: a request's id, the headers that every answer carries, what is too long to be looked at.
+Edge: a request's id, the headers that every answer carries, what is under way.
 Rescue: whatever was raised becomes an answer; a bug becomes 500 and tells nothing of itself.
 """
 
+import asyncio
 import re
 from typing import NoReturn
 from uuid import uuid4
@@ -14,9 +15,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from auth.errors import Refused
+from auth.errors import Refused, StoreUnavailable
 from web.bounded import Bounded
 from web.caller import masked
+from web.departure import Departure
 from web.failures import where
 from web.refusals import (
     GRAPHQL_JSON,
@@ -52,8 +54,9 @@ log = structlog.get_logger()
 class Edge:
     """Gives every request an id and every answer its headers."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, departure: Departure) -> None:
         self._app = app
+        self._departure = departure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes HTTP on; there is nothing else yet."""
@@ -77,13 +80,15 @@ class Edge:
                 headers["X-Request-Id"] = request_id
                 if scope["path"] == "/graphql":
                     headers.add_vary_header("Accept")
-                if unread:  # or the server would read on, for nobody and without end
+                # Unread: the server would read on, for nobody and without end.
+                if unread or self._departure.has_begun:
                     headers["Connection"] = "close"
             await send(message)
 
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id, address=masked(scope))
-        await self._app(scope, receive_and_note, send_with_headers)
+        with self._departure.request():
+            await self._app(scope, receive_and_note, send_with_headers)
 
 
 def headers_for(scope: Scope) -> dict[str, str]:
@@ -100,8 +105,9 @@ def has_body(headers: Headers) -> bool:
 class Rescue:
     """Turns whatever is raised inside into an answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, departure: Departure) -> None:
         self._app = app
+        self._departure = departure
         self._refusals = Bounded("refusals_not_logged")
         self._failures = Bounded("failures_not_logged")
 
@@ -122,12 +128,19 @@ class Rescue:
             refuse_odd_host(scope)
             refuse_two_lengths(scope)
             await self._app(scope, receive, send_and_note)
+        except asyncio.CancelledError:  # the process ends, and this took too long
+            if started or not self._departure.has_begun:
+                raise
+            await self._answer(StoreUnavailable(), scope, receive, send)
         except Exception as error:  # the last resort
             refused = self._refusal(error)
             if started:
                 raise
-            media_type = GRAPHQL_JSON if scope["path"] == "/graphql" else PLAIN_JSON
-            await render(refused, media_type)(scope, receive, send)
+            await self._answer(refused, scope, receive, send)
+
+    async def _answer(self, refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+        media_type = GRAPHQL_JSON if scope["path"] == "/graphql" else PLAIN_JSON
+        await render(refused, media_type)(scope, receive, send)
 
     def _refusal(self, error: Exception) -> Refused:
         refused = as_refused(error) or from_router(error)
