@@ -142,6 +142,7 @@ class OnlyServer(Server):
         if self._is_hung_up:
             self._is_hung_up = False
             if self._hangs_up():
+                parent.is_gone.set()
                 signal.raise_signal(signal.SIGTERM)
             else:
                 log.warning("not_rolled", hint="One worker has nobody to relieve it: WORKERS=2")

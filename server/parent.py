@@ -13,7 +13,7 @@ import time
 INTERVAL = 0.5  # seconds
 GRACE = 3.0  # seconds for requests under way, then without further ado
 
-is_gone = threading.Event()  # it ended, or its terminal: nobody wants to wait for SHUTDOWN_DELAY
+is_gone = threading.Event()  # or the terminal is: nobody wants to wait for SHUTDOWN_DELAY
 
 
 def end_with(pid: int) -> None:

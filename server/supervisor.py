@@ -89,6 +89,7 @@ class Supervisor:
 
     def _roll_on(self) -> None:
         if self._is_hung_up and self._hangs_up():
+            parent.is_gone.set()
             signal.raise_signal(signal.SIGTERM)
         elif self._is_hung_up and not self._roll:
             self._is_hung_up = False  # asked again from now on, it rolls once more

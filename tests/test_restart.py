@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from server import leaving
 from server import run as serving
-from tests.servers import APP, CREATE, LIST, SECRET, Server, Start, is_free, until
+from tests.servers import APP, CREATE, LIST, SECRET, SLOW, Server, Start, is_free, until
 from web.departure import Departure
 from web.edge import Edge, Rescue
 
@@ -114,8 +114,10 @@ async def test_what_does_not_end_is_answered_after_10_seconds(
 async def test_streams_and_sockets_end_after_the_requests() -> None:
     """Nobody waits for a stream, everybody for an operation on it; the rest comes last."""
     stage = Stage()
-    with stage.served() as (server, port):
-        stream, request = Client(port), Client(port)
+    async with AsyncExitStack() as clients:
+        server, port = clients.enter_context(stage.served())
+        stream = await clients.enter_async_context(aclosing(Client(port)))
+        request = await clients.enter_async_context(aclosing(Client(port)))
         streaming = asyncio.create_task(stream.ask("GET", "/stream"))
         asked = asyncio.create_task(request.ask("GET", "/request"))
         departure = stage.departure
@@ -207,7 +209,7 @@ async def test_a_roll_loses_nothing(start_on: StartOn, db: Any) -> None:
     clients = [asyncio.create_task(load.create()) for _ in range(3)]
     await asyncio.sleep(0.5)
     server.process.send_signal(signal.SIGHUP)
-    await asyncio.to_thread(until, lambda: load.is_over or events(server, "rolled"))
+    await asyncio.to_thread(until, lambda: load.is_over or events(server, "rolled"), 2 * SLOW)
     await asyncio.sleep(0.5)
     load.is_over = True
     await asyncio.gather(*clients)
@@ -221,9 +223,9 @@ async def test_a_roll_loses_nothing(start_on: StartOn, db: Any) -> None:
     assert not events(server, "requests_cut")
 
 
-def test_a_new_worker_that_does_not_start_stops_the_roll(start: Start, clone: Path) -> None:
+def test_a_new_worker_that_does_not_start_stops_the_roll(start_on: StartOn, clone: Path) -> None:
     """The old ones stay; once the code is mended, a roll brings it into service."""
-    server = start(APP, WORKERS="2")
+    server = start_on(WORKERS="2")
     before = set(server.workers)
     app, health = clone / "app.py", clone / "web" / "health.py"
     good = app.read_text()
@@ -236,7 +238,7 @@ def test_a_new_worker_that_does_not_start_stops_the_roll(start: Start, clone: Pa
     app.write_text(good)
     health.write_text(health.read_text().replace('"alive"', '"renewed"'))
     server.process.send_signal(signal.SIGHUP)
-    until(lambda: events(server, "rolled"))
+    until(lambda: events(server, "rolled"), 2 * SLOW)
     assert httpx2.get(f"{server.base}/healthz").json() == {"status": "renewed"}
     assert server.stop() == 0
 
@@ -301,7 +303,7 @@ class Client:
         except ConnectionError:
             first = b""
         if not first:
-            await self.close()
+            await self.aclose()
             raise NotAnsweredError
         return await self._rest(first)
 
@@ -315,7 +317,7 @@ class Client:
         else:
             body = b"".join([chunk async for chunk in self._chunks()])
         if headers.get("connection") == "close":
-            await self.close()
+            await self.aclose()
         return Answer(int(head[0].split()[1]), headers, body)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
@@ -323,7 +325,7 @@ class Client:
             yield (await self._reader.readexactly(size + 2))[:-2]
         await self._reader.readexactly(2)
 
-    async def close(self) -> None:
+    async def aclose(self) -> None:
         """Lets the connection go."""
         if self._writer:
             self._writer.close()
@@ -355,4 +357,4 @@ class Load:
                 await asyncio.sleep(PAUSE)
         finally:
             self.is_over = True
-            await client.close()
+            await client.aclose()
