@@ -49,7 +49,8 @@ def serve(settings: Settings, make_app: MakeApp, *, ends_with: int | None = None
     Raises StartError, SettingsError, DatabaseError, EmbeddedError. ends_with: the process whose
     end is also ours, as `make serve` asks.
     """
-    leave_in_order()
+    terminal = Terminal()
+    leave_in_order(lambda: ends_with is not None or terminal.is_gone())
     if ends_with is not None:
         parent.end_with(ends_with)
     logs.configure(settings.LOG_FORMAT)
@@ -61,14 +62,15 @@ def serve(settings: Settings, make_app: MakeApp, *, ends_with: int | None = None
     ):
         host, port = listener.getsockname()[:2]
         screen.show(ready, host, port, data)
-        run(ready, make_app, listener, for_make=ends_with is not None)
+        run(ready, make_app, listener, terminal, for_make=ends_with is not None)
 
 
-def leave_in_order() -> None:
+def leave_in_order(hangs_up: Callable[[], bool]) -> None:
     """Makes a signal unwind the stack, so that the embedded database is left in order.
 
-    Until and after uvicorn serves, whose handlers shut it down. To stop when told to is no
-    failure: `make` would call it an error.
+    Until it serves, when other handlers take over. To stop when told to is no failure: `make`
+    would call it an error. hangs_up: whether SIGHUP means the end; else it comes too early, for
+    what is starting is new.
     """
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
@@ -77,7 +79,8 @@ def leave_in_order() -> None:
 
     def hang_up(number: int, frame: FrameType | None) -> None:
         del number, frame
-        signal.raise_signal(signal.SIGTERM)  # whoever handles that at the moment
+        if hangs_up():
+            signal.raise_signal(signal.SIGTERM)  # whoever handles that at the moment
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
@@ -107,9 +110,15 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(settings: Settings, make_app: MakeApp, listener: socket.socket, *, for_make: bool) -> None:
+def run(
+    settings: Settings,
+    make_app: MakeApp,
+    listener: socket.socket,
+    terminal: Terminal,
+    *,
+    for_make: bool,
+) -> None:
     """Runs the server, or several, on a socket. Raises StartError."""
-    terminal = Terminal()
     if settings.WORKERS == 1:
         # make was told to hang up, too, and waits for us.
         run_alone(settings, make_app, listener, lambda: for_make or terminal.is_gone())

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import os
+import pty
+import re
+import select
 import signal
 import threading
 import time
@@ -22,7 +25,18 @@ from starlette.routing import Route
 
 from server import leaving
 from server import run as serving
-from tests.servers import APP, CREATE, LIST, SECRET, SLOW, Server, Start, is_free, until
+from tests.servers import (
+    APP,
+    CREATE,
+    LIST,
+    SECRET,
+    SLOW,
+    Server,
+    Start,
+    environment,
+    is_free,
+    until,
+)
 from web.departure import Departure
 from web.edge import Edge, Rescue
 
@@ -254,6 +268,43 @@ def test_an_end_is_an_end_while_workers_are_replaced(start_on: StartOn) -> None:
     for pid in left:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_on_a_terminal_a_hang_up_is_an_operators_until_the_terminal_is_closed(
+    clone: Path, database_url: str
+) -> None:
+    """Then it ends everything, whatever the delay."""
+    settings = {"DATABASE_URL": database_url, "JWT_SECRET": SECRET}
+    changes = settings | {"WORKERS": "2", "SHUTDOWN_DELAY": FOR_EVER}
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(clone)
+        os.execvpe(APP[0], APP, environment(**changes))  # noqa: S606 - no shell
+    shown = read_until(terminal, "workers ")
+    found = re.search(r"http://127\.0\.0\.1:(\d+)", shown)
+    assert found
+    until(lambda: answers(f"{found[0]}/healthz"))
+    os.kill(pid, signal.SIGHUP)
+    read_until(terminal, "rolled ")
+    os.close(terminal)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert is_free(int(found[1]))
+
+
+def answers(url: str) -> bool:
+    """Whether anything is answered."""
+    with suppress(httpx2.TransportError):
+        return bool(httpx2.get(url))
+    return False
+
+
+def read_until(terminal: int, text: str) -> str:
+    """What a terminal shows, up to a text and a little more."""
+    shown = ""
+    while text not in shown:
+        assert select.select([terminal], [], [], 2 * SLOW)[0], shown
+        shown += os.read(terminal, 4096).decode()
+    return shown
 
 
 def test_one_worker_is_not_relieved(start_on: StartOn) -> None:
