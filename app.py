@@ -29,6 +29,7 @@ from resolvers import endings, guests
 from server import cli, commands
 from settings import SessionLimitAction, Settings
 from web import health, pages
+from web.departure import Departure
 from web.direct import Direct
 from web.edge import Edge, Rescue
 from web.graphql import GraphQLEndpoint
@@ -52,26 +53,34 @@ class Application(Starlette):
 
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application. DATABASE_URL and JWT_SECRET must be set; raises where they are bad."""
-    services = make_services(settings)
+    departure = Departure()
     operations = Operations(
         introspection=settings.GRAPHQL_INTROSPECTION,
         compile_after=settings.GRAPHQL_COMPILE_AFTER,
     )
-    graphql = GraphQLEndpoint(services, operations, ide=settings.GRAPHIQL)
+    services = make_services(settings)
     application = Application(
         routes=[
             Route("/session", SessionEndpoint(services, settings.ALLOWED_ORIGINS)),
             Route("/session/validate", ValidateEndpoint(services)),
             Route("/session/validate/{rest:path}", ValidateEndpoint(services)),
             Route("/healthz", health.healthz, methods=["GET"]),
-            Route("/readyz", partial(health.readyz, services), methods=["GET"]),
+            Route("/readyz", partial(health.readyz, services, departure), methods=["GET"]),
             *(pages.routes() if settings.GRAPHIQL else ()),
         ],
-        middleware=[*make_middleware(settings), Middleware(Direct, path="/graphql", to=graphql)],
-        lifespan=partial(lifespan, services, settings),
+        middleware=[
+            *make_middleware(settings, departure),
+            Middleware(
+                Direct,
+                path="/graphql",
+                to=GraphQLEndpoint(services, operations, ide=settings.GRAPHIQL),
+            ),
+        ],
+        lifespan=partial(lifespan, services, departure, settings),
     )
     application.router.redirect_slashes = False  # an API path has one spelling
     application.state.services = services
+    application.state.departure = departure
     return application
 
 
@@ -125,12 +134,12 @@ def make_policy(settings: Settings) -> Policy:
     )
 
 
-def make_middleware(settings: Settings) -> list[Middleware]:
+def make_middleware(settings: Settings, departure: Departure) -> list[Middleware]:
     """From the outside in: who asks, what answers carry, which pages may, what went wrong."""
     proxies = [Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.TRUSTED_PROXIES))]
     return [
         *(proxies if settings.TRUSTED_PROXIES else ()),
-        Middleware(Edge),
+        Middleware(Edge, departure=departure),
         Middleware(
             OtherOrigins,
             allow_origins=settings.ALLOWED_ORIGINS,
@@ -139,15 +148,15 @@ def make_middleware(settings: Settings) -> list[Middleware]:
             expose_headers=["WWW-Authenticate", "Retry-After", "X-Request-Id"],
             max_age=CORS_MAX_AGE,
         ),
-        Middleware(Rescue),
+        Middleware(Rescue, departure=departure),
     ]
 
 
 @asynccontextmanager
 async def lifespan(
-    services: Services, settings: Settings, application: Starlette
-) -> AsyncIterator[None]:
-    """Runs what works beside the requests."""
+    services: Services, departure: Departure, settings: Settings, application: Starlette
+) -> AsyncIterator[dict[str, Departure]]:
+    """Runs what works beside the requests; tells the server how to leave (server/leaving.py)."""
     del application
     devices.recognise("warm")  # reads its rules now, not while the first request waits
     work = [
@@ -159,7 +168,7 @@ async def lifespan(
         keep_clean = cleanup.keep_clean(cleaner, interval=settings.SESSION_CLEANUP_INTERVAL)
         work.append(asyncio.create_task(keep_clean))
     try:
-        yield
+        yield {"departure": departure}
     finally:
         for task in work:
             task.cancel()

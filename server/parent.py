@@ -13,6 +13,8 @@ import time
 INTERVAL = 0.5  # seconds
 GRACE = 3.0  # seconds for requests under way, then without further ado
 
+is_gone = threading.Event()  # or the terminal is: nobody wants to wait for SHUTDOWN_DELAY
+
 
 def end_with(pid: int) -> None:
     """Starts watching: once this process's parent is not pid any more, it stops serving.
@@ -30,6 +32,7 @@ def end_with(pid: int) -> None:
 def _watch(pid: int, terminal: "select.poll | None") -> None:
     while os.getppid() == pid and not (terminal and terminal.poll(0)):
         time.sleep(INTERVAL)
+    is_gone.set()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(1)

@@ -1,7 +1,7 @@
 """Serving: one process or several on one listening socket, until a signal ends them.
 
 One parent owns the embedded database and the socket. With WORKERS=1 it serves by itself; with
-more, uvicorn's supervisor starts them and mends those that die.
+more, a supervisor starts them, mends those that die, and replaces them all when it is asked to.
 """
 
 import errno
@@ -10,11 +10,13 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing, nullcontext
 from functools import partial
+from multiprocessing.connection import Connection
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 import uvicorn
@@ -23,12 +25,15 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.server import HANDLED_SIGNALS
 
 from server import database, graphiql, logs, parent, screen
+from server.hangup import Terminal
 from server.http import Protocol
+from server.leaving import SHUTDOWN_TIMEOUT, OnlyServer, Server
 from server.supervisor import Supervisor
+from server.worker import RELIEVE, Worker, beat
 from settings import Settings
 
-SHUTDOWN_TIMEOUT = 10  # seconds for requests under way, more than DATABASE_TIMEOUT's default
 BACKLOG = 2048  # connections that wait to be accepted
+PATIENCE = 20  # seconds, beyond what leaving is known to take, until a worker is killed
 
 MakeApp = Callable[[Settings], ASGIApp]
 
@@ -45,7 +50,8 @@ def serve(settings: Settings, make_app: MakeApp, *, ends_with: int | None = None
     Raises StartError, SettingsError, DatabaseError, EmbeddedError. ends_with: the process whose
     end is also ours, as `make serve` asks.
     """
-    leave_in_order()
+    terminal = Terminal()
+    leave_in_order(lambda: ends_with is not None or terminal.is_gone())
     if ends_with is not None:
         parent.end_with(ends_with)
     logs.configure(settings.LOG_FORMAT)
@@ -57,14 +63,15 @@ def serve(settings: Settings, make_app: MakeApp, *, ends_with: int | None = None
     ):
         host, port = listener.getsockname()[:2]
         screen.show(ready, host, port, data)
-        run(ready, make_app, listener)
+        run(ready, make_app, listener, terminal, for_make=ends_with is not None)
 
 
-def leave_in_order() -> None:
+def leave_in_order(hangs_up: Callable[[], bool]) -> None:
     """Makes a signal unwind the stack, so that the embedded database is left in order.
 
-    Until and after uvicorn serves, whose handlers shut it down. To stop when told to is no
-    failure: `make` would call it an error.
+    Until it serves, when other handlers take over. To stop when told to is no failure: `make`
+    would call it an error. hangs_up: whether SIGHUP means the end; else it comes too early, for
+    what is starting is new.
     """
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
@@ -73,7 +80,8 @@ def leave_in_order() -> None:
 
     def hang_up(number: int, frame: FrameType | None) -> None:
         del number, frame
-        signal.raise_signal(signal.SIGTERM)  # whoever handles that at the moment
+        if hangs_up():
+            signal.raise_signal(signal.SIGTERM)  # whoever handles that at the moment
 
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, leave)
@@ -103,12 +111,73 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(settings: Settings, make_app: MakeApp, listener: socket.socket) -> None:
+def run(
+    settings: Settings,
+    make_app: MakeApp,
+    listener: socket.socket,
+    terminal: Terminal,
+    *,
+    for_make: bool,
+) -> None:
     """Runs the server, or several, on a socket. Raises StartError."""
-    config = uvicorn.Config(
-        partial(worker, settings, make_app, os.getpid()),
+    if settings.WORKERS == 1:
+        # make was told to hang up, too, and waits for us.
+        run_alone(settings, make_app, listener, lambda: for_make or terminal.is_gone())
+        return
+    serve_below = partial(run_below, given(settings), make_app, os.getpid())
+    supervisor = Supervisor(
+        partial(Worker, serve_below, listener),
+        listener,
+        patience=settings.SHUTDOWN_DELAY + SHUTDOWN_TIMEOUT + settings.DATABASE_TIMEOUT + PATIENCE,
+        hangs_up=terminal.is_gone,
+    )
+    supervisor.run(settings.WORKERS)
+    if supervisor.failed:
+        raise StartError("A worker could not start; the lines above say why.")
+
+
+def run_alone(
+    settings: Settings,
+    make_app: MakeApp,
+    listener: socket.socket,
+    hangs_up: Callable[[], bool],
+) -> None:
+    """Serves in this process."""
+    config = make_config(settings, make_app, os.getpid())
+    server = OnlyServer(config, delay=settings.SHUTDOWN_DELAY, hangs_up=hangs_up)
+    for number in HANDLED_SIGNALS:  # from now on: a start that is left midway complains aloud
+        signal.signal(number, server.handle_exit)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, server.hang_up)
+    server.run(sockets=[listener])
+
+
+def run_below(
+    values: dict[str, Any],
+    make_app: MakeApp,
+    parent_pid: int,
+    listener: socket.socket,
+    pipe: Connection,
+) -> None:
+    """Serves in a worker, which may have been started from newer code than its parent."""
+    settings = Settings(**values)
+    config = make_config(settings, make_app, parent_pid)
+    server = Server(config, delay=settings.SHUTDOWN_DELAY)
+    signal.signal(RELIEVE, server.relieve)
+    threading.Thread(target=beat, args=(server, pipe), name="beat", daemon=True).start()
+    server.run(sockets=[listener])
+
+
+def given(settings: Settings) -> dict[str, Any]:
+    """What was set: where newer code has more settings, their defaults are its own."""
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def make_config(settings: Settings, make_app: MakeApp, parent_pid: int) -> uvicorn.Config:
+    """How uvicorn serves."""
+    return uvicorn.Config(
+        partial(worker, settings, make_app, parent_pid),
         factory=True,
-        workers=settings.WORKERS,
         backlog=BACKLOG,
         http=Protocol,
         ws="none",
@@ -117,18 +186,7 @@ def run(settings: Settings, make_app: MakeApp, listener: socket.socket) -> None:
         access_log=False,
         proxy_headers=False,  # uvicorn would trust whoever connects from loopback
         server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
     )
-    if settings.WORKERS == 1:
-        server = uvicorn.Server(config)
-        for number in HANDLED_SIGNALS:  # from now on: a start that is left midway complains aloud
-            signal.signal(number, server.handle_exit)
-        server.run(sockets=[listener])
-        return
-    supervisor = Supervisor(config, sockets=[listener])
-    supervisor.run()
-    if supervisor.failed:
-        raise StartError("A worker could not start; the lines above say why.")
 
 
 def worker(settings: Settings, make_app: MakeApp, parent_pid: int) -> ASGIApp:

@@ -40,6 +40,7 @@ from db import embedded, migrations
 from db.engine import Connection, Database
 from server.http import Protocol
 from settings import ROOT, Settings
+from tests.servers import MAKE, Server, Start, starting
 
 # Every operation of a live session is compiled at once; TEST_COMPILE_AFTER=0: none is, ever.
 COMPILE_AFTER = int(os.environ.get("TEST_COMPILE_AFTER", "1"))
@@ -537,3 +538,42 @@ def clone(tmp_path: Path) -> Iterator[Path]:
     (target / ".venv").symlink_to(ROOT / ".venv")
     yield target
     embedded.remove(target / ".state")
+
+
+@pytest.fixture(scope="session")
+def used_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The state folder of a clone in which a server has run on the embedded database."""
+    state = tmp_path_factory.mktemp("used") / ".state"
+    own = embedded.join(state)
+    try:
+        migrations.upgrade(own.url)
+    finally:
+        own.leave()
+    yield state
+    embedded.remove(state)
+
+
+def copy_data(used: Path, state: Path) -> None:
+    """Gives a clone data of its own: to make them takes longer than all else that a test does."""
+    state.mkdir(mode=0o700)
+    there, here = embedded._folder(used), embedded._folder(state)
+    subprocess.run(["cp", "-a", there / "data", here / "data"], check=True)
+
+
+@pytest.fixture
+def start(first_start: Start, clone: Path, used_state: Path) -> Start:
+    """Starts a server in the clone as it does after the first time, with data."""
+
+    def begin(command: tuple[str, ...] = MAKE, **changes: str) -> Server:
+        if "DATABASE_URL" not in changes and not (clone / ".state").exists():
+            copy_data(used_state, clone / ".state")
+        return first_start(command, **changes)
+
+    return begin
+
+
+@pytest.fixture
+def first_start(clone: Path, tmp_path: Path) -> Iterator[Start]:
+    """Starts servers in the clone, the first one without data."""
+    with starting(clone, tmp_path) as begin:
+        yield begin

@@ -1,9 +1,10 @@
 """The outermost layers of the application, the same for every path.
 
-Edge: a request's id, the headers that every answer carries, what is too long to be looked at.
+Edge: a request's id, the headers that every answer carries, what is under way.
 Rescue: whatever was raised becomes an answer; a bug becomes 500 and tells nothing of itself.
 """
 
+import asyncio
 import re
 from functools import lru_cache
 from itertools import chain
@@ -14,8 +15,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from auth.errors import Refused
+from auth.errors import Refused, StoreUnavailable
 from web.bounded import Bounded
+from web.departure import Departure
 from web.failures import where
 from web.head import Head, head_of, text
 from web.log_context import Asked, logs_tell
@@ -58,8 +60,9 @@ log = structlog.get_logger()
 class Edge:
     """Gives every request an id and every answer its headers."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, departure: Departure) -> None:
         self._app = app
+        self._departure = departure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes HTTP on; there is nothing else yet."""
@@ -84,11 +87,13 @@ class Edge:
                 headers += [header for header in headers_for(scope) if header[0] not in given]
                 headers.append((b"x-request-id", request_id.encode()))
                 vary(scope, headers, given)
-                if unread:  # or the server would read on, for nobody and without end
+                # Unread: the server would read on, for nobody and without end.
+                if unread or self._departure.has_begun:
                     headers.append((b"connection", b"close"))
             await send(message)
 
-        await self._app(scope, receive_and_note if unread else receive, send_with_headers)
+        with self._departure.request():
+            await self._app(scope, receive_and_note if unread else receive, send_with_headers)
 
 
 def headers_for(scope: Scope) -> list[tuple[bytes, bytes]]:
@@ -115,8 +120,9 @@ def has_body(head: Head) -> bool:
 class Rescue:
     """Turns whatever is raised inside into an answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, departure: Departure) -> None:
         self._app = app
+        self._departure = departure
         self._refusals = Bounded("refusals_not_logged")
         self._failures = Bounded("failures_not_logged")
 
@@ -130,12 +136,19 @@ class Rescue:
             refuse_odd_host(scope)
             refuse_odd_length(scope)
             await self._app(scope, receive, send)
+        except asyncio.CancelledError:  # the process ends, and this took too long
+            if STARTED in scope or not self._departure.has_begun:
+                raise
+            await self._answer(StoreUnavailable(), scope, receive, send)
         except Exception as error:  # the last resort
             refused = self._refusal(error)
             if STARTED in scope:
                 raise
-            media_type = GRAPHQL_JSON if scope["path"] == "/graphql" else PLAIN_JSON
-            await render(refused, media_type)(scope, receive, send)
+            await self._answer(refused, scope, receive, send)
+
+    async def _answer(self, refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+        media_type = GRAPHQL_JSON if scope["path"] == "/graphql" else PLAIN_JSON
+        await render(refused, media_type)(scope, receive, send)
 
     def _refusal(self, error: Exception) -> Refused:
         refused = as_refused(error) or from_router(error)

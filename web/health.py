@@ -7,6 +7,7 @@ from context import Services
 from db import maintenance, migrations
 from db.clock import MAX_OFFSET
 from db.engine import Unavailable
+from web.departure import Departure
 from web.refusals import PLAIN_JSON, encode
 
 MIGRATE_HINT = "run `make migrate` (or `alembic upgrade head`) with this DATABASE_URL"
@@ -19,11 +20,11 @@ async def healthz(request: Request) -> Response:
     return Response(encode({"status": "alive"}), media_type=PLAIN_JSON)
 
 
-async def readyz(services: Services, request: Request) -> Response:
+async def readyz(services: Services, departure: Departure, request: Request) -> Response:
     """200 when every check holds, else 503; the body says which do not, and what to do."""
     del request
     try:
-        checks = await check(services)
+        checks = {"server": "leaving"} if departure.is_announced else await check(services)
     except Unavailable:  # why is the operator's to know: see background/condition.py
         checks = {"database": "cannot answer"}
     ready = all(found == "ok" for found in checks.values())
