@@ -6,7 +6,7 @@ SHELL := /bin/sh
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
-SOURCES := app.py settings.py context.py auth background bench db resolvers schema server web tools tests alembic
+SOURCES := app.py settings.py context.py auth background bench db live resolvers schema server web tools tests alembic
 
 .PHONY: serve test check migrate graphiql bench format lint types sdl lock clean
 

@@ -9,7 +9,7 @@ from functools import partial
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from auth import devices, keys, oidc, tokens
@@ -22,13 +22,17 @@ from db.activity import Activity
 from db.clock import Clock
 from db.engine import Database
 from db.turns import Turns
+from live.connections import Connections
 from server import cli, commands
+from server.database import bus_url
 from settings import SessionLimitAction, Settings
 from web import health, pages
 from web.edge import Edge, Rescue, to_rescue
 from web.graphql import GraphQLEndpoint
 from web.other_origins import OtherOrigins
 from web.rest import SessionEndpoint, ValidateEndpoint
+from web.sockets import SocketEndpoint
+from web.upgrades import Upgrades
 
 CORS_MAX_AGE = 600  # seconds that a browser may remember a preflight
 
@@ -36,14 +40,14 @@ CORS_MAX_AGE = 600  # seconds that a browser may remember a preflight
 def create_app(settings: Settings) -> Starlette:
     """The ASGI application. DATABASE_URL and JWT_SECRET must be set; raises where they are bad."""
     services = make_services(settings)
+    graphql = GraphQLEndpoint(
+        services, ide=settings.GRAPHIQL, introspection=settings.GRAPHQL_INTROSPECTION
+    )
+    sockets = SocketEndpoint(services, graphql.operations, settings.ALLOWED_ORIGINS)
     application = Starlette(
         routes=[
-            Route(
-                "/graphql",
-                GraphQLEndpoint(
-                    services, ide=settings.GRAPHIQL, introspection=settings.GRAPHQL_INTROSPECTION
-                ),
-            ),
+            Route("/graphql", graphql),
+            WebSocketRoute("/graphql", sockets),
             Route("/session", SessionEndpoint(services, settings.ALLOWED_ORIGINS)),
             Route("/session/validate", ValidateEndpoint(services)),
             Route("/session/validate/{rest:path}", ValidateEndpoint(services)),
@@ -64,12 +68,21 @@ def make_services(settings: Settings) -> Services:
     """What every request shares. Raises WeakSecretError and DatabaseUrlError."""
     if settings.DATABASE_URL is None or settings.JWT_SECRET is None:
         raise ValueError("DATABASE_URL and JWT_SECRET must be set")
+    url = settings.DATABASE_URL.get_secret_value()
+    live = Connections(
+        url,
+        bus_url=bus_url(settings, url),
+        timeout=settings.DATABASE_TIMEOUT,
+        pooler=settings.DATABASE_POOLER,
+        per_address=settings.SOCKETS_PER_ADDRESS,
+    )
     database = Database(
-        settings.DATABASE_URL.get_secret_value(),
+        url,
         timeout=settings.DATABASE_TIMEOUT,
         pool_size=settings.DATABASE_POOL_SIZE,
         pooler=settings.DATABASE_POOLER,
     )
+    database.on_change = live.bus.tell
     return Services(
         database=database,
         clock=Clock(),
@@ -81,6 +94,7 @@ def make_services(settings: Settings) -> Services:
         passwords=Passwords(min_length=settings.PASSWORD_MIN_LENGTH),
         providers=Providers(oidc.parse_issuers(settings.OIDC_ISSUERS)),
         throttle=Throttle(database, network_limit=settings.LOGIN_RATE_LIMIT),
+        live=live,
     )
 
 
@@ -108,6 +122,7 @@ def make_middleware(settings: Settings) -> list[Middleware]:
     proxies = [Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.TRUSTED_PROXIES))]
     return [
         *(proxies if settings.TRUSTED_PROXIES else ()),
+        Middleware(Upgrades),
         Middleware(Edge),
         Middleware(
             OtherOrigins,
@@ -131,6 +146,7 @@ async def lifespan(
     work = [
         asyncio.create_task(condition.watch(services)),
         asyncio.create_task(activity.keep_noting(services)),
+        asyncio.create_task(services.live.run()),
     ]
     if settings.SESSION_CLEANUP_INTERVAL:
         cleaner = commands.make_cleanup(settings, services.database)
@@ -144,6 +160,7 @@ async def lifespan(
         await asyncio.gather(*work, return_exceptions=True)
         await activity.write_down(services)
         services.passwords.close()
+        await services.live.close()
         await services.database.close()
 
 

@@ -29,6 +29,8 @@ from db.engine import Database
 from db.events import Actor, By
 from db.identities import IdentityRow
 from db.turns import Turns
+from live.connections import Connections
+from live.held import Feed
 
 T = TypeVar("T")
 
@@ -73,6 +75,7 @@ class Services:
     passwords: Passwords
     providers: Providers
     throttle: Throttle
+    live: Connections
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ class Context:
     services: Services
     viewer: Viewer | None
     origin: Origin = Origin()
+    feed: Feed | None = None  # what a subscription listens to
     deadline: float = field(init=False)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ import uuid6
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db import changes
 from db.sessions import SessionRow
 
 
@@ -63,6 +64,7 @@ async def record(db: AsyncConnection, kind: Kind, sessions: Sequence[SessionRow]
     """
     if not sessions:
         return
+    changes.note(db, [row.user_id for row in sessions])
     expired = kind is Kind.EXPIRED
     await db.execute(
         text("""

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.server import HANDLED_SIGNALS
 
-from server import database, graphiql, logs, parent, screen
+from server import database, graphiql, logs, parent, screen, websocket
 from server.supervisor import Supervisor
 from settings import Settings
 
@@ -110,7 +110,8 @@ def run(settings: Settings, make_app: MakeApp, listener: socket.socket) -> None:
         workers=settings.WORKERS,
         backlog=BACKLOG,
         http="h11",
-        ws="none",
+        ws=websocket.WebSocket,
+        **websocket.OPTIONS,
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.types import Scope
 
 from auth.viewer import Viewer
@@ -20,7 +20,7 @@ async def find_viewer(services: Services, request: Request, origin: Origin) -> V
     return await admit(services, authorization, address=origin.address)
 
 
-def origin_of(request: Request, detail: str) -> Origin:
+def origin_of(request: HTTPConnection, detail: str) -> Origin:
     """Where a request comes from; detail: full, masked or off, of the address that is kept."""
     address = address_of(request.scope)
     kept = {"full": str(address), "masked": network(address, MASKED)}.get(detail)

@@ -41,7 +41,7 @@ class GraphQLEndpoint:
     def __init__(self, services: Services, *, ide: bool, introspection: bool) -> None:
         self._services = services
         self._ide = ide
-        self._operations = Operations(introspection=introspection)
+        self.operations = Operations(introspection=introspection)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request. Raises Refused and Unavailable; web/edge.py renders them."""
@@ -60,12 +60,12 @@ class GraphQLEndpoint:
             raise method_not_allowed(*METHODS)
         media_type = negotiate(request.headers.getlist("accept"))
         sent = await read_request(request)
-        operation = self._operations.prepare(sent)
+        operation = self.operations.prepare(sent)
         if request.method != "POST" and operation.kind is not OperationType.QUERY:
             raise method_not_allowed("POST", "OPTIONS")
-        self._operations.check_variables(operation)
+        self.operations.check_variables(operation)
         context = Context(self._services, viewer, origin)
-        return answer(await self._operations.execute(operation, context), media_type)
+        return answer(await self.operations.execute(operation, context), media_type)
 
 
 def wants_page(request: Request) -> bool:

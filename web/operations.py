@@ -4,6 +4,7 @@ graphql-core executes Strawberry's schema: what Strawberry's own execute adds pe
 (extensions, their runner, a context of its own) nobody here uses, and it costs as much again.
 """
 
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from inspect import isawaitable
 from typing import Any
@@ -12,19 +13,21 @@ import strawberry
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    Executor,
     GraphQLError,
     GraphQLResolveInfo,
     GraphQLSchema,
     GraphQLType,
     OperationDefinitionNode,
     OperationType,
+    create_source_event_stream,
     execute,
     get_variable_values,
     is_input_object_type,
 )
 
 from context import Context
-from schema.root import Mutation, Query
+from schema.root import Mutation, Query, Subscription
 from web import documents
 from web.failures import Failures
 from web.refusals import as_refused, internal_error
@@ -53,6 +56,11 @@ class Operation:
     def kind(self) -> OperationType:
         """Query, mutation or subscription."""
         return self.definition.operation
+
+    @property
+    def name(self) -> str | None:
+        """What the client calls it."""
+        return self.definition.name.value if self.definition.name else None
 
 
 class Operations:
@@ -84,15 +92,57 @@ class Operations:
                 422, "BAD_USER_INPUT", found[: documents.MAX_ERRORS], VALUES_HINT
             )
 
-    async def execute(self, operation: Operation, context: Context) -> ExecutionResult:
-        """What a query or a mutation answers; bugs are in its errors, and in the log."""
-        name = operation.definition.name
+    async def results(
+        self, operation: Operation, make_context: Callable[[], Context]
+    ) -> AsyncIterator[ExecutionResult]:
+        """What an operation answers: one result, or one for each event of a subscription.
+
+        make_context is called for each: every result has the whole time for the database.
+        """
+        if operation.kind is not OperationType.SUBSCRIPTION:
+            yield await self.execute(operation, make_context())
+            return
+        source = await self._source(operation, make_context())
+        if isinstance(source, ExecutionResult):
+            yield source
+            return
+        async for event in source:
+            yield await self.execute(operation, make_context(), event=event)
+
+    async def _source(
+        self, operation: Operation, context: Context
+    ) -> AsyncIterable[object] | ExecutionResult:
+        """The events of a subscription, or why there are none."""
+        executor = Executor.build(
+            self._schema,
+            operation.document,
+            context_value=context,
+            raw_variable_values=operation.variables,
+            operation_name=operation.name,
+        )
+        if isinstance(executor, list):
+            return ExecutionResult(None, executor)
+        source = create_source_event_stream(executor)
+        if isawaitable(source):
+            source = await source
+        if isinstance(source, ExecutionResult):
+            self._failures.log(source.errors or ())
+        return source
+
+    async def execute(
+        self, operation: Operation, context: Context, *, event: object = None
+    ) -> ExecutionResult:
+        """What a query or a mutation answers, or a subscription to an event.
+
+        Bugs are in its errors, and in the log.
+        """
         result = execute(
             self._schema,
             operation.document,
+            event,
             variable_values=operation.variables,
             context_value=context,
-            operation_name=name.value if name else None,
+            operation_name=operation.name,
         )
         if isawaitable(result):
             result = await result
@@ -102,7 +152,7 @@ class Operations:
 
 def make_schema() -> strawberry.Schema:
     """The schema as it is served."""
-    schema = strawberry.Schema(query=Query, mutation=Mutation)
+    schema = strawberry.Schema(query=Query, mutation=Mutation, subscription=Subscription)
     tell_one_of(core(schema))
     return schema
 
@@ -140,3 +190,17 @@ def told(error: GraphQLError) -> dict[str, object]:
         return shown | {"extensions": mended}
     failed = internal_error()
     return shown | {"message": failed.message, "extensions": failed.extensions}
+
+
+def payload_of(result: ExecutionResult) -> dict[str, object]:
+    """A result as a client reads it."""
+    payload: dict[str, object] = {"data": result.data}
+    if result.errors:
+        payload["errors"] = [told(error) for error in result.errors[: documents.MAX_ERRORS]]
+    return payload
+
+
+def is_empty(result: ExecutionResult) -> bool:
+    """Whether errors left nothing of the data."""
+    values = (result.data or {}).values()
+    return bool(result.errors) and all(value is None for value in values)
