@@ -14,10 +14,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from auth import strict_json
-from context import Context, Services
+from auth.viewer import Viewer
+from context import Context, Origin, Services
 from web import documents, pages
 from web.caller import find_viewer, origin_of
-from web.operations import GraphQLRequest, Operations, told
+from web.operations import GraphQLRequest, Operation, Operations, told
 from web.refusals import (
     GRAPHQL_JSON,
     PLAIN_JSON,
@@ -26,6 +27,7 @@ from web.refusals import (
     encode,
     method_not_allowed,
 )
+from web.streams import EVENT_STREAM, EventStream
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 MAX_BODY = 64 * 1024  # bytes
@@ -49,7 +51,7 @@ class GraphQLEndpoint:
         response = await self._respond(request)
         await response(scope, receive, send)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response | EventStream:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": ", ".join(METHODS)})
         if self._ide and wants_page(request):
@@ -58,14 +60,35 @@ class GraphQLEndpoint:
         viewer = await find_viewer(self._services, request, origin)
         if request.method not in METHODS:
             raise method_not_allowed(*METHODS)
-        media_type = negotiate(request.headers.getlist("accept"))
+        accept = ",".join(request.headers.getlist("accept"))
+        may_stream = stream_weight(accept) > 0 and request.method != "HEAD"
+        media_type = negotiate(accept, may_stream=may_stream)
         sent = await read_request(request)
+        if media_type == EVENT_STREAM:
+            return self._stream(request, self.operations.try_prepare(sent), viewer, origin)
         operation = self.operations.prepare(sent)
+        if operation.kind is OperationType.SUBSCRIPTION:
+            if not may_stream:
+                raise not_acceptable(EVENT_STREAM)
+            return self._stream(request, self.operations.try_prepare(sent), viewer, origin)
         if request.method != "POST" and operation.kind is not OperationType.QUERY:
             raise method_not_allowed("POST", "OPTIONS")
         self.operations.check_variables(operation)
         context = Context(self._services, viewer, origin)
         return answer(await self.operations.execute(operation, context), media_type)
+
+    def _stream(
+        self,
+        request: Request,
+        prepared: Operation | HttpRefused,
+        viewer: Viewer | None,
+        origin: Origin,
+    ) -> EventStream:
+        """The answer in events; what is wrong with the document is one of them."""
+        kind = prepared.kind if isinstance(prepared, Operation) else None
+        if request.method != "POST" and kind is OperationType.MUTATION:
+            raise method_not_allowed("POST", "OPTIONS")
+        return EventStream(self._services, self.operations, prepared, viewer, origin)
 
 
 def wants_page(request: Request) -> bool:
@@ -77,23 +100,36 @@ def wants_page(request: Request) -> bool:
     )
 
 
-def negotiate(accept: Sequence[str]) -> str:
-    """The media type of a 2xx answer. Raises HttpRefused 406 when the client takes neither.
+def negotiate(accept: str, *, may_stream: bool = False) -> str:
+    """The media type of a 2xx answer. Raises HttpRefused 406 when the client takes none of ours.
 
-    RFC 9110 12.5.1; ours is the better one wherever the client does not prefer the other.
+    RFC 9110 12.5.1; our own JSON is the better one wherever the client does not prefer the other,
+    and any JSON is better than a stream of events.
     """
-    if not "".join(accept).strip():
+    if not accept.strip(", \t"):
         return GRAPHQL_JSON
-    weights = {media: weight_of(media, ",".join(accept)) for media in (GRAPHQL_JSON, PLAIN_JSON)}
+    weights = {media: weight_of(media, accept) for media in (GRAPHQL_JSON, PLAIN_JSON)}
     best = max(weights, key=lambda media: weights[media])
+    if may_stream and stream_weight(accept) > weights[best]:
+        return EVENT_STREAM
     if weights[best] <= 0:
-        raise HttpRefused(
-            406,
-            "BAD_REQUEST",
-            "No media type of the Accept header can be had here.",
-            f"Accept {GRAPHQL_JSON} or {PLAIN_JSON}",
-        )
+        raise not_acceptable(GRAPHQL_JSON, PLAIN_JSON)
     return best
+
+
+def not_acceptable(*media_types: str) -> HttpRefused:
+    """406, with what can be had."""
+    return HttpRefused(
+        406,
+        "BAD_REQUEST",
+        "No media type of the Accept header can be had here.",
+        f"Accept {' or '.join(media_types)}",
+    )
+
+
+def stream_weight(accept: str) -> float:
+    """How much an Accept header likes a stream of events, which must be named; 0 = not at all."""
+    return weight_of(EVENT_STREAM, accept) if EVENT_STREAM in accept.lower() else 0.0
 
 
 def weight_of(media: str, accept: str) -> float:

@@ -30,7 +30,7 @@ from context import Context
 from schema.root import Mutation, Query, Subscription
 from web import documents
 from web.failures import Failures
-from web.refusals import as_refused, internal_error
+from web.refusals import HttpRefused, as_refused, internal_error
 
 VALUES_HINT = "Send values of the types that the schema and the operation declare"
 
@@ -76,6 +76,15 @@ class Operations:
         document = documents.prepare(sent.query, self._schema, introspection=self._introspection)
         definition = documents.operation(document, sent.operation_name)
         return Operation(document, definition, sent.variables)
+
+    def try_prepare(self, sent: GraphQLRequest) -> Operation | HttpRefused:
+        """The operation with its variables checked, or what is wrong with the request."""
+        try:
+            operation = self.prepare(sent)
+            self.check_variables(operation)
+        except HttpRefused as refused:
+            return refused
+        return operation
 
     def check_variables(self, operation: Operation) -> None:
         """Raises HttpRefused 422 unless every variable has a value of its type."""

@@ -6,13 +6,11 @@ carry the new token.
 """
 
 import asyncio
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-import structlog
-from graphql import ExecutionResult, OperationType
+from graphql import OperationType
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Receive, Scope, Send
@@ -26,24 +24,18 @@ from db.open_sessions import Owned
 from db.sessions import OwnedSession
 from live.held import Feed, Held, SlowReaderError
 from web import frames
-from web.bounded import Bounded
 from web.caller import origin_of
-from web.failures import where
 from web.frames import Close, Complete, Init, Ping, Subscribe
 from web.operations import GraphQLRequest, Operation, Operations, is_empty, payload_of
-from web.refusals import HttpRefused, as_refused, errors_of, internal_error, write_down
+from web.refusals import HttpRefused, errors_of
 from web.rest import is_same
+from web.told import note_latency, note_passing, refusal_of, write_refusal
 
 INIT_TIMEOUT = 10.0  # seconds for connection_init to come
 STALL = 10.0  # seconds that one frame may wait for its reader
 MAX_OPERATIONS = 100  # of one socket at once
 ANSWER_FIRST = 0.5  # seconds for the mutation that ended the session to be answered
 FAREWELL = 0.3  # seconds for the errors before the close
-TOO_MANY_REQUESTS = 429  # and what follows: the same may succeed later
-
-log = structlog.get_logger()
-refusals = Bounded("refusals_not_logged")
-failures = Bounded("failures_not_logged")
 
 
 class GoneError(Exception):
@@ -224,22 +216,13 @@ class Socket:
         if len(self._running) >= MAX_OPERATIONS:
             await self._say(frames.error_of(op_id, errors_of(too_many())))
             return
-        prepared = self._prepare(sent)
+        prepared = self._operations.try_prepare(sent)
         kind = prepared.kind if isinstance(prepared, Operation) else None
         earlier = [r.feed for r in self._running if r.feed]
         running = Running(op_id, kind, self._feed() if kind is OperationType.SUBSCRIPTION else None)
         self._running.add(running)
         self._by_id[op_id] = running
         running.task = self._live.start(self._operate(running, prepared, earlier))
-
-    def _prepare(self, sent: GraphQLRequest) -> Operation | HttpRefused:
-        """The operation, or what is wrong with it, which is told after the door's verdict."""
-        try:
-            operation = self._operations.prepare(sent)
-            self._operations.check_variables(operation)
-        except HttpRefused as refused:
-            return refused
-        return operation
 
     def _feed(self) -> Feed | None:
         return self._live.watch.feed(self._held) if self._held else None
@@ -357,9 +340,7 @@ class Socket:
                 for running in list(self._by_id.values()):
                     await self._fail(running, errors_of(refused))
         await self._close(4401, reason_of(refused))
-        if refused.revoked_at:
-            now = time.time() + (self._services.clock.offset or 0.0)
-            self._live.latency.note(max(0.0, now - refused.revoked_at.timestamp()))
+        note_latency(self._services, refused)
 
     def _let_go(self) -> None:
         """The connection is over; what was begun is done to its end, for nobody."""
@@ -410,30 +391,3 @@ def too_many() -> HttpRefused:
 def reason_of(refused: Unauthenticated) -> str:
     """Why a socket is closed, in the words of the contract."""
     return " ".join(filter(None, (refused.reason, refused.revoked_reason)))
-
-
-def refusal_of(error: Exception) -> Refused:
-    """What an exception stands for; written down, unless it is about what a client sent."""
-    refused = as_refused(error)
-    if refused is None:
-        if failures.admits_one():
-            log.error("request_failed", **where(error))
-        return internal_error()
-    if not isinstance(refused, HttpRefused | Unauthenticated):
-        write_refusal(refused, error)
-    return refused
-
-
-def note_passing(result: ExecutionResult) -> None:
-    """Writes down that something passing was in the way, as for HTTP."""
-    for error in result.errors or ():
-        refused = as_refused(error.original_error)
-        if refused and refused.status >= TOO_MANY_REQUESTS:
-            write_refusal(refused, error.original_error or error)
-            return
-
-
-def write_refusal(refused: Refused, error: BaseException) -> None:
-    """One line, at a bounded rate."""
-    if refusals.admits_one():
-        write_down(refused, error)
