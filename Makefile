@@ -45,6 +45,7 @@ bench: $(VENV)/.dev
 	@$(PYTHON) bench/activity.py
 	@$(PYTHON) bench/sign_ins.py
 	@$(PYTHON) bench/sign_in_times.py
+	@$(PYTHON) bench/sockets.py
 	@ROWS=$${ROWS:-1000000} $(PYTHON) bench/growth.py
 
 # Locks without registry hosts; uv writes them, pip reads them.

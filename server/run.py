@@ -7,6 +7,7 @@ more, uvicorn's supervisor starts them and mends those that die.
 import errno
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -27,6 +28,7 @@ from server.supervisor import Supervisor
 from settings import Settings
 
 SHUTDOWN_TIMEOUT = 10  # seconds for requests under way, more than DATABASE_TIMEOUT's default
+MAX_FILES = 65_536
 BACKLOG = 2048  # connections that wait to be accepted
 
 MakeApp = Callable[[Settings], ASGIApp]
@@ -45,6 +47,7 @@ def serve(settings: Settings, make_app: MakeApp, *, ends_with: int | None = None
     end is also ours, as `make serve` asks.
     """
     leave_in_order()
+    allow_many_sockets()
     if ends_with is not None:
         parent.end_with(ends_with)
     logs.configure(settings.LOG_FORMAT)
@@ -78,6 +81,14 @@ def leave_in_order() -> None:
     signal.signal(signal.SIGINT, leave)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
         signal.signal(signal.SIGHUP, hang_up)
+
+
+def allow_many_sockets() -> None:
+    """Takes as many open files as the system grants: the usual 1,024 are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen(host: str, port: int) -> socket.socket:
