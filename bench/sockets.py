@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SOCKETS = int(os.environ.get("SOCKETS", "1000"))
 ONE_BY_ONE = SOCKETS // 2
 AT_ONCE = 16  # HTTP clients
+OPENED_AT_ONCE = 50
 OPERATIONS = int(os.environ.get("PAIRS", "400"))  # pairs of a create and a revoke, in a round
 ROUNDS = 3
 SECRET = "Zx8Kq0vP3nLmT7yRwB2dHsJf9aGcEuXo"  # noqa: S105 - signs nothing that lives
@@ -45,19 +46,30 @@ SILENT = (
 
 
 @asynccontextmanager
-async def serving(url: str, command: tuple[str, ...] = ("app.py",)) -> AsyncIterator[list[int]]:
-    """The ports of two servers."""
+async def serving(
+    url: str, command: tuple[str, ...] = ("app.py",)
+) -> AsyncIterator[tuple[list[int], list[int]]]:
+    """The ports of two servers, and their processes."""
     with ExitStack() as servers:
-        logs = [servers.enter_context(started(url, command)) for _ in range(2)]
-        ports = [await port_in(log) for log in logs]
+        running = [servers.enter_context(started(url, command)) for _ in range(2)]
+        ports = [await port_in(log) for log, _ in running]
         for port in ports:
             await until_served(port)
-        yield ports
+        yield ports, [pid for _, pid in running]
+
+
+def cpu(pids: list[int]) -> float:
+    """The CPU seconds that processes have used so far."""
+    used = 0
+    for pid in pids:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        used += int(user) + int(system)
+    return used / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def started(url: str, command: tuple[str, ...]) -> Iterator[Path]:
-    """A server, and where its log is."""
+def started(url: str, command: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
+    """A server: where its log is, and its process."""
     settings = {"DATABASE_URL": url, "JWT_SECRET": SECRET, "PORT": "0", "GRAPHIQL": "0"}
     limits = {"GUEST_RATE_LIMIT": "0", "SESSION_CLEANUP_INTERVAL": "0", "LOG_FORMAT": "json"}
     with NamedTemporaryFile() as log:
@@ -68,7 +80,7 @@ def started(url: str, command: tuple[str, ...]) -> Iterator[Path]:
             stdout=log,
         )
         try:
-            yield Path(log.name)
+            yield Path(log.name), process.pid
         finally:
             process.terminate()
             process.wait()
@@ -154,6 +166,8 @@ class Socket(asyncio.Protocol):
         if opcode == 8 and not self.closed.done():  # noqa: PLR2004 - RFC 6455 5.2
             self.code = int.from_bytes(body[:2], "big")
             self.closed.set_result(time.perf_counter())
+            if not self.ready.done():
+                self.ready.set_exception(RuntimeError(f"closed with {self.code}"))
             self._transport.close()
         elif opcode == 9:  # noqa: PLR2004
             self._transport.write(bytes([0x8A, 0x80 | len(body), 0, 0, 0, 0]) + body)
@@ -181,13 +195,15 @@ async def guests(ports: list[int], count: int) -> list[str]:
 
 async def latency(url: str) -> None:
     """Measures how soon sockets are closed."""
-    async with serving(url) as ports:
+    async with serving(url) as (ports, _):
         tokens = await guests(ports, SOCKETS)
         loop = asyncio.get_running_loop()
         sockets = [Socket(token) for token in tokens]
-        for number, each in enumerate(sockets):
-            await loop.create_connection(partial(itself, each), "127.0.0.1", ports[number % 2])
-        await asyncio.gather(*(each.ready for each in sockets))
+        for first in range(0, SOCKETS, OPENED_AT_ONCE):
+            for number in range(first, min(SOCKETS, first + OPENED_AT_ONCE)):
+                factory = partial(itself, sockets[number])
+                await loop.create_connection(factory, "127.0.0.1", ports[number % 2])
+            await asyncio.gather(*(each.ready for each in sockets[first : first + OPENED_AT_ONCE]))
         await asyncio.sleep(1)
         for title, other in (("same worker", 0), ("other worker", 1)):
             took = await one_by_one(
@@ -203,8 +219,8 @@ async def latency(url: str) -> None:
         await process.wait()
         ended = time.perf_counter()
         closed = await asyncio.gather(*(each.closed for each in left))
-        print(f"{len(left)} at once by a command: the last closed {max(closed) - ended:+.3f} s")
-        print("after the command ended")
+        after = max(closed) - ended
+        print(f"{len(left)} by one command: the last closed {after:+.3f} s after its end")
         if {each.code for each in sockets} != {4401}:
             raise RuntimeError("another close code than 4401")
 
@@ -236,9 +252,10 @@ def tell(title: str, milliseconds: list[float]) -> None:
 async def throughput(url: str) -> None:
     """Measures creating and revoking, with the bus and without."""
     rates: dict[str, list[float]] = {"on": [], "off": []}
+    costs: dict[str, list[float]] = {"on": [], "off": []}
     for _ in range(ROUNDS):
         for bus, command in (("on", ("app.py",)), ("off", SILENT)):
-            async with serving(url, command) as ports:
+            async with serving(url, command) as (ports, pids):
                 waiting = iter(range(OPERATIONS))
 
                 async def work(port: int, waiting: Any = waiting) -> None:
@@ -248,11 +265,13 @@ async def throughput(url: str) -> None:
                         await http.gql(REVOKE, token)
 
                 await guests(ports, 50)
-                began = time.perf_counter()
+                began, used = time.perf_counter(), cpu(pids)
                 await asyncio.gather(*(work(port) for port in ports for _ in range(AT_ONCE // 2)))
                 rates[bus].append(OPERATIONS / (time.perf_counter() - began))
+                costs[bus].append((cpu(pids) - used) / OPERATIONS * 1000)
     for bus, values in rates.items():
         show(f"create and revoke, bus {bus}", values, "pairs a second")
+        show("  CPU of the servers", costs[bus], "ms a pair")
 
 
 async def bench(url: str) -> None:

@@ -61,7 +61,7 @@ class Bus:
             error: BaseException | None = None
             try:
                 await self._listen_once(self._url)
-            except FAILURES as failure:
+            except Exception as failure:  # noqa: BLE001 - whatever it is, it is tried again
                 error = failure
             if self.is_listening or is_news:
                 log.warning("bus_lost", error=describe(error) if error else "closed")

@@ -13,7 +13,7 @@ from websockets.frames import Frame
 
 MAX_MESSAGE = 64 * 1024  # bytes, as of a request's body; longer ones close with 1009
 PING_INTERVAL = 20.0  # seconds; whoever does not answer one within as long is gone
-LINGER = 2.0  # seconds from our close frame to the end of the connection, whoever reads it or not
+LINGER = 10.0  # seconds from our close frame to the end of the connection, whoever reads it or not
 
 BODY = (
     b'{"errors":[{"message":"This is no WebSocket handshake.","extensions":{"code":"BAD_REQUEST",'
@@ -88,7 +88,8 @@ class WebSocket(WebSocketsSansIOProtocol):
         self.stop_keepalive()
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
-        self.transport.write_eof()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
         self.close_sent = True
         if self.read_paused:
             self.read_paused = False

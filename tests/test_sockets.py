@@ -237,6 +237,24 @@ async def test_more_than_64_kb_close_with_1009(node: Any, parts: int) -> None:
     assert await wire.closed() == 1009
 
 
+async def test_what_is_no_websocket_closes_with_1002_and_never_with_1006(node: Any) -> None:
+    """Unmasked, compressed, of an unknown kind, a long ping; and text that is none with 1007."""
+    broken = [b"\x81\x02hi", b"\xc1\x80" + bytes(4), b"\x83\x80" + bytes(4), b"\x89\xfe\x00\x7e"]
+    for frame in broken:
+        wire = await node.connect()
+        wire.socket.transport.write(frame + bytes(200))
+        assert await wire.closed() == 1002, frame
+    wire = await node.connect()
+    wire.socket.transport.write(b"\x81\x81" + bytes(4) + b"\xff")
+    assert await wire.closed() == 1007
+
+
+async def test_a_message_may_come_in_parts(node: Any) -> None:
+    wire = await node.connect()
+    await wire.socket.send(['{"type"', "", ': "ping"', "}"])
+    assert await wire.read() == {"type": "pong"}
+
+
 async def test_64_kb_are_a_message(node: Any) -> None:
     wire = await node.connect()
     text = json.dumps({"type": "ping", "payload": {"a": ""}})

@@ -8,6 +8,7 @@ carry the new token.
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 
 from graphql import OperationType
@@ -111,6 +112,7 @@ class Socket:
         self._by_id: dict[str, Running] = {}
         self._refusal: Unauthenticated | None = None  # why it is being closed
         self._is_closed = False
+        self._context = copy_context()  # of the log's lines, whoever writes them
 
     async def run(self) -> None:
         """Serves it to the end."""
@@ -121,7 +123,7 @@ class Socket:
                 await self._take(await self._next())
         except Close as close:
             await self._close(close.code, close.reason)
-        except GoneError:
+        except (GoneError, OSError):  # uvicorn's word for a client that has left
             self._is_closed = True
         finally:
             self._let_go()
@@ -324,7 +326,7 @@ class Socket:
         if self._refusal or self._is_closed:
             return
         self._refusal = refused
-        write_refusal(refused, refused)
+        self._context.run(write_refusal, refused, refused)
         for running in self._running:
             if running.feed:
                 running.feed.close()
@@ -360,7 +362,7 @@ class Socket:
                 await self._send({"type": "websocket.send", "text": frame})
         except TimeoutError:
             await self._close(1013, "Come back: too slow a reader.")
-        except OSError:  # uvicorn's word for a client that has left
+        except OSError:
             self._is_closed = True
 
     async def _close(self, code: int, reason: str) -> None:

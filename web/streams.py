@@ -7,6 +7,7 @@ its client comes back. https://github.com/enisdenjo/graphql-sse/blob/master/PROT
 
 import asyncio
 from contextlib import suppress
+from contextvars import copy_context
 
 from graphql import OperationType
 from starlette.types import Receive, Scope, Send
@@ -55,6 +56,7 @@ class EventStream:
         self._refusal: Unauthenticated | None = None
         self._is_complete = False
         self._is_silent = False
+        self._context = copy_context()  # of the log's lines, whoever writes them
         self._send: Send
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +95,7 @@ class EventStream:
             judge(OwnedSession(row.session, row.user, is_use_due=False) if row else None)
         except Unauthenticated as refused:
             if self._refusal is None:
-                write_refusal(refused, refused)
+                self._context.run(write_refusal, refused, refused)
                 self._refusal = refused
                 self._over.set()
 
