@@ -6,7 +6,7 @@ SHELL := /bin/sh
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
-SOURCES := app.py settings.py context.py auth background bench compiler db resolvers schema server web tools tests alembic
+SOURCES := app.py settings.py context.py auth background bench compiler db live resolvers schema server web tools tests alembic
 
 .PHONY: serve test check migrate graphiql bench format lint types sdl lock clean
 
@@ -46,6 +46,7 @@ bench: $(VENV)/.dev
 	@$(PYTHON) bench/compiled.py
 	@$(PYTHON) bench/sign_ins.py
 	@$(PYTHON) bench/sign_in_times.py
+	@$(PYTHON) bench/sockets.py
 	@ROWS=$${ROWS:-1000000} $(PYTHON) bench/growth.py
 
 # Locks without registry hosts; uv writes them, pip reads them.

@@ -8,7 +8,7 @@ from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -25,8 +25,10 @@ from db.engine import Database
 from db.shared import Shared
 from db.together import Together
 from db.turns import Turns
+from live.connections import Connections
 from resolvers import endings, guests
 from server import cli, commands
+from server.database import bus_url
 from settings import SessionLimitAction, Settings
 from web import health, pages
 from web.departure import Departure
@@ -36,6 +38,8 @@ from web.graphql import GraphQLEndpoint
 from web.operations import Operations
 from web.other_origins import OtherOrigins
 from web.rest import SessionEndpoint, ValidateEndpoint
+from web.sockets import SocketEndpoint
+from web.upgrades import Upgrades
 
 CORS_MAX_AGE = 600  # seconds that a browser may remember a preflight
 
@@ -59,8 +63,12 @@ def create_app(settings: Settings) -> Starlette:
         compile_after=settings.GRAPHQL_COMPILE_AFTER,
     )
     services = make_services(settings)
+    graphql = GraphQLEndpoint(services, operations, departure, ide=settings.GRAPHIQL)
+    sockets = SocketEndpoint(services, operations, settings.ALLOWED_ORIGINS)
+    departure.connected.append(services.live)
     application = Application(
         routes=[
+            WebSocketRoute("/graphql", sockets),
             Route("/session", SessionEndpoint(services, settings.ALLOWED_ORIGINS)),
             Route("/session/validate", ValidateEndpoint(services)),
             Route("/session/validate/{rest:path}", ValidateEndpoint(services)),
@@ -70,11 +78,7 @@ def create_app(settings: Settings) -> Starlette:
         ],
         middleware=[
             *make_middleware(settings, departure),
-            Middleware(
-                Direct,
-                path="/graphql",
-                to=GraphQLEndpoint(services, operations, ide=settings.GRAPHIQL),
-            ),
+            Middleware(Direct, path="/graphql", to=graphql),
         ],
         lifespan=partial(lifespan, services, departure, settings),
     )
@@ -88,14 +92,23 @@ def make_services(settings: Settings) -> Services:
     """What every request shares. Raises WeakSecretError and DatabaseUrlError."""
     if settings.DATABASE_URL is None or settings.JWT_SECRET is None:
         raise ValueError("DATABASE_URL and JWT_SECRET must be set")
+    url = settings.DATABASE_URL.get_secret_value()
+    live = Connections(
+        url,
+        bus_url=bus_url(settings, url),
+        timeout=settings.DATABASE_TIMEOUT,
+        pooler=settings.DATABASE_POOLER,
+        per_address=settings.SOCKETS_PER_ADDRESS,
+    )
     database = Database(
-        settings.DATABASE_URL.get_secret_value(),
+        url,
         timeout=settings.DATABASE_TIMEOUT,
         pool_size=settings.DATABASE_POOL_SIZE,
         pooler=settings.DATABASE_POOLER,
     )
     ring = keys.ring(settings.JWT_SECRET.get_secret_value())
     profile = tokens.Profile(settings.JWT_ISSUER, settings.JWT_AUDIENCE, settings.JWT_CLIENT_ID)
+    database.on_change = live.bus.tell
     return Services(
         database=database,
         found=Together(database, sessions.find_many),
@@ -112,6 +125,7 @@ def make_services(settings: Settings) -> Services:
         passwords=Passwords(min_length=settings.PASSWORD_MIN_LENGTH),
         providers=Providers(oidc.parse_issuers(settings.OIDC_ISSUERS)),
         throttle=Throttle(database, network_limit=settings.LOGIN_RATE_LIMIT),
+        live=live,
     )
 
 
@@ -139,6 +153,7 @@ def make_middleware(settings: Settings, departure: Departure) -> list[Middleware
     proxies = [Middleware(ProxyHeadersMiddleware, trusted_hosts=list(settings.TRUSTED_PROXIES))]
     return [
         *(proxies if settings.TRUSTED_PROXIES else ()),
+        Middleware(Upgrades),
         Middleware(Edge, departure=departure),
         Middleware(
             OtherOrigins,
@@ -162,6 +177,7 @@ async def lifespan(
     work = [
         asyncio.create_task(condition.watch(services)),
         asyncio.create_task(activity.keep_noting(services)),
+        asyncio.create_task(services.live.run()),
     ]
     if settings.SESSION_CLEANUP_INTERVAL:
         cleaner = commands.make_cleanup(settings, services.database)
@@ -175,6 +191,7 @@ async def lifespan(
         await asyncio.gather(*work, return_exceptions=True)
         await activity.write_down(services)
         services.passwords.close()
+        await services.live.close()
         await services.database.close()
 
 

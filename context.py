@@ -32,6 +32,8 @@ from db.sessions import Key, OwnedSession
 from db.shared import Shared
 from db.together import Together
 from db.turns import Turns
+from live.connections import Connections
+from live.held import Feed
 
 T = TypeVar("T")
 
@@ -81,6 +83,7 @@ class Services:
     passwords: Passwords
     providers: Providers
     throttle: Throttle
+    live: Connections
 
 
 class Origin(NamedTuple):
@@ -97,13 +100,20 @@ NOWHERE = Origin()
 class Context:
     """What a resolver is given: who calls from where, and a database that answers in time."""
 
-    __slots__ = ("deadline", "origin", "services", "viewer")
+    __slots__ = ("deadline", "feed", "origin", "services", "viewer")
 
-    def __init__(self, services: Services, viewer: Viewer | None, origin: Origin = NOWHERE) -> None:
+    def __init__(
+        self,
+        services: Services,
+        viewer: Viewer | None,
+        origin: Origin = NOWHERE,
+        feed: Feed | None = None,
+    ) -> None:
         """The request's time for the database, all its fields together, begins now."""
         self.services = services
         self.viewer = viewer
         self.origin = origin
+        self.feed = feed  # what a subscription listens to
         self.deadline = asyncio.get_running_loop().time() + services.database.timeout
 
     @asynccontextmanager

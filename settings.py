@@ -98,6 +98,7 @@ class Settings(BaseSettings):
     SESSION_EVENT_RETENTION: Seconds = 90 * 86400
     SESSION_FRESH_FOR: SecondsOrOff = 10 * 60
     SESSION_CLEANUP_INTERVAL: SecondsOrOff = 300  # 0 = this server never cleans up by itself
+    SOCKETS_PER_ADDRESS: int = Field(default=2000, ge=0)  # of each process; 0 = off
     GUEST_RATE_LIMIT: int = Field(default=60, ge=0)  # per address and minute; 0 = off
 
     LOGIN_RATE_LIMIT: int = Field(default=600, ge=0)  # per network and ten minutes; 0 = off

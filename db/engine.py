@@ -11,10 +11,10 @@ Unavailable
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 from sqlalchemy import event
@@ -22,6 +22,7 @@ from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from db import changes
 from db.url import connect_arguments
 
 T = TypeVar("T")
@@ -91,6 +92,7 @@ class Database:
 
     def __init__(self, url: str, *, timeout: float, pool_size: int = 10, pooler: str = "") -> None:
         self.timeout = timeout
+        self.on_change: Callable[[Collection[UUID]], None] | None = None
         self.engine = make_engine(
             url,
             timeout=timeout,
@@ -154,10 +156,20 @@ class Database:
 
     @asynccontextmanager
     async def begin(self, *, deadline: float | None = None) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed at the end, rolled back when anything raises."""
+        """A transaction: committed at the end, rolled back when anything raises.
+
+        Then on_change is told whose sessions it changed. After a failure too, for nobody knows
+        whether a commit that got no answer was done; who is told looks at the rows.
+        """
         deadline = deadline or self._deadline()
-        async with self._connection(self.engine, deadline) as db, db.begin():
-            yield db
+        async with self._connection(self.engine, deadline) as db:
+            changed = changes.collect(db)
+            try:
+                async with db.begin():
+                    yield db
+            finally:
+                if changed and self.on_change:
+                    self.on_change(changed)
 
     async def close(self) -> None:
         """Closes the pool."""

@@ -10,6 +10,7 @@ import uuid6
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db import changes
 from db.sessions import SessionRow
 
 
@@ -70,6 +71,7 @@ async def record_each(
     """
     if not done:
         return
+    changes.note(db, [row.user_id for row, _ in done])
     expired = kind is Kind.EXPIRED
     await db.execute(
         text("""

@@ -9,6 +9,8 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db import changes
+
 # What a user's row is read as, in the order of UserRow's fields.
 COLUMNS = "u.id, u.username, u.is_guest, u.created_at, u.disabled_at, u.role"
 
@@ -171,6 +173,7 @@ async def set_role(db: AsyncConnection, user_id: UUID, role: str | None) -> bool
 
 async def set_disabled(db: AsyncConnection, user_id: UUID, *, disabled: bool) -> bool:
     """Disables or enables a user; whether that changed anything."""
+    changes.note(db, [user_id])
     changed = await db.execute(
         text("""
             UPDATE users SET disabled_at = CASE WHEN :disabled THEN now() END
@@ -281,3 +284,4 @@ async def erase(db: AsyncConnection, user: UserRow, *, reserve: timedelta | None
     else:
         await db.execute(text("DELETE FROM usernames WHERE user_id = :id"), {"id": user.id})
     await db.execute(text("DELETE FROM users WHERE id = :id"), {"id": user.id})
+    changes.note(db, [user.id])

@@ -1,8 +1,10 @@
 """The roots: a table of contents. A field needs a live session unless it is in PUBLIC."""
 
+from collections.abc import AsyncGenerator
+
 import strawberry
 
-from resolvers import accounts, administration, beginnings, endings, link_codes, users
+from resolvers import accounts, administration, beginnings, endings, link_codes, news, users
 from resolvers import sessions as own_sessions
 from schema.types import (
     CreateLinkCodePayload,
@@ -14,6 +16,7 @@ from schema.types import (
     RevokeSessionsPayload,
     Session,
     SessionConnection,
+    SessionEvent,
     SessionPolicy,
     SetUserDisabledPayload,
     User,
@@ -156,4 +159,18 @@ class Mutation:
     delete_account: DeleteAccountPayload = strawberry.mutation(
         resolver=accounts.delete_account,
         description="Deletes the user and everything of it; ends every session.",
+    )
+
+
+@strawberry.type
+class Subscription:
+    """What can be waited for, over a WebSocket (graphql-transport-ws) or an event stream."""
+
+    my_session_events: AsyncGenerator[SessionEvent, None] = strawberry.subscription(
+        resolver=news.my_session_events,
+        description=(
+            "What happens to the caller's other sessions from now on; nothing is replayed. One's"
+            " own end is the error with which it ends. UPDATED: label or authenticatedAt, never"
+            " activity. A deleted row: REVOKED with its last known values."
+        ),
     )

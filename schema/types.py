@@ -410,3 +410,25 @@ class DeleteAccountPayload:
 
     deleted: bool
     user_errors: list[UserError]
+
+
+@strawberry.enum(description="What happened to a session.")
+class SessionEventKind(Enum):
+    """Kinds of SessionEvent."""
+
+    CREATED = strawberry.enum_value("CREATED", description="A device has signed in.")
+    UPDATED = strawberry.enum_value(
+        "UPDATED", description="Its label or authenticatedAt changed; activity is no event."
+    )
+    REVOKED = strawberry.enum_value(
+        "REVOKED", description="It was ended; a deleted one is shown as it was last."
+    )
+    EXPIRED = strawberry.enum_value("EXPIRED", description="A clock has ended it.")
+
+
+@strawberry.type(description="What happened to another one of the caller's sessions.")
+class SessionEvent:
+    """One's own end is no event but the error with which everything ends."""
+
+    kind: SessionEventKind
+    session: Session

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from background.cleanup import Cleanup
 from db import purge
+from db.bus import Bus
 from db.engine import Database
 from server import database
 from settings import Settings
@@ -38,9 +39,12 @@ def work(settings: Settings, do: Callable[[Database], Awaitable[T]]) -> T:
 
     async def run(url: str) -> T:
         pool = Database(url, timeout=TIMEOUT, pool_size=2, pooler=settings.DATABASE_POOLER)
+        bus = Bus(database.bus_url(settings, url), lambda _: None)
+        pool.on_change = bus.tell
         try:
             return await do(pool)
         finally:
+            await bus.close()
             await pool.close()
 
     with database.for_command(settings) as url:

@@ -27,6 +27,11 @@ def refuse_unusable(settings: Settings) -> None:
     except DatabaseUrlError as error:
         problems.append(str(error))
     try:
+        if settings.LISTEN_URL is not None:
+            connect_arguments(settings.LISTEN_URL.get_secret_value(), timeout=1)
+    except DatabaseUrlError as error:
+        problems.append(str(error).replace("DATABASE_URL", "LISTEN_URL"))
+    try:
         if key is not None:
             keys.refuse_weak(key.get_secret_value())
         elif url is not None:
@@ -57,6 +62,16 @@ def for_serving(settings: Settings) -> Iterator[tuple[Settings, str]]:
         key = settings.JWT_SECRET or SecretStr(secret.kept(own.secret_file))
         update = {"DATABASE_URL": SecretStr(own.url), "JWT_SECRET": key}
         yield settings.model_copy(update=update), str(own.folder)
+
+
+def bus_url(settings: Settings, url: str) -> str | None:
+    """Where processes tell each other of changes; None where only a pooler is known.
+
+    Behind PgBouncer in transaction mode nobody can listen: it would give the connection away.
+    """
+    if settings.LISTEN_URL is not None:
+        return settings.LISTEN_URL.get_secret_value()
+    return None if settings.DATABASE_POOLER else url
 
 
 @contextmanager

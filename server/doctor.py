@@ -25,6 +25,7 @@ from settings import STATE, Settings, SettingsError
 
 OLDEST_POSTGRES = 15
 RESERVED = 10  # connections that others need: migrations, backups, a person with psql
+BESIDE = 3  # connections of a worker that listen, tell, and read the rows of open sockets
 WAL_MB, CHECKPOINT = 4096, 900  # what a write-heavy server is better off with: MB, seconds
 PROTOCOL_VIOLATION = "08P01"  # what PgBouncer answers to settings with the connection
 TABLES = ("users", "usernames", "user_sessions", "session_events", "link_codes")
@@ -285,6 +286,13 @@ def pooler(facts: dict[str, str], settings: Settings) -> Iterator[Finding]:
         yield Finding("pooler", "warn", "DATABASE_POOLER=transaction, but there seems to be none")
     else:
         yield Finding("pooler", "ok", "transaction mode, as set" if told else "none")
+    if told and settings.LISTEN_URL is None:
+        yield Finding(
+            "bus",
+            "warn",
+            "nobody can listen behind a pooler: set LISTEN_URL to a direct connection, or open"
+            " sockets learn of revocations by reading their rows twice a second",
+        )
     if told and facts["statement_timeout"] == "0":
         yield Finding(
             "timeouts", "warn", "behind a pooler set statement_timeout and lock_timeout on the role"
@@ -292,10 +300,11 @@ def pooler(facts: dict[str, str], settings: Settings) -> Iterator[Finding]:
 
 
 def connections(facts: dict[str, str], settings: Settings) -> Iterator[Finding]:
-    """Whether all workers' pools fit."""
-    wanted, there = settings.WORKERS * settings.DATABASE_POOL_SIZE, int(facts["max_connections"])
+    """Whether all workers' pools fit, and what each has beside its own."""
+    wanted = settings.WORKERS * (settings.DATABASE_POOL_SIZE + BESIDE)
+    there = int(facts["max_connections"])
     fits = wanted + RESERVED <= there or settings.DATABASE_POOLER == "transaction"
-    message = f"{settings.WORKERS} times {settings.DATABASE_POOL_SIZE} of {there}"
+    message = f"{settings.WORKERS} times {settings.DATABASE_POOL_SIZE} and {BESIDE} of {there}"
     yield Finding(
         "connections",
         "ok" if fits else "warn",

@@ -7,6 +7,7 @@ more, a supervisor starts them, mends those that die, and replaces them all when
 import errno
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -24,7 +25,7 @@ from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.server import HANDLED_SIGNALS
 
-from server import database, graphiql, logs, parent, screen
+from server import database, graphiql, logs, parent, screen, websocket
 from server.hangup import Terminal
 from server.http import Protocol
 from server.leaving import SHUTDOWN_TIMEOUT, OnlyServer, Server
@@ -32,6 +33,7 @@ from server.supervisor import Supervisor
 from server.worker import RELIEVE, Worker, beat
 from settings import Settings
 
+MAX_FILES = 65_536
 BACKLOG = 2048  # connections that wait to be accepted
 PATIENCE = 20  # seconds, beyond what leaving is known to take, until a worker is killed
 
@@ -52,6 +54,7 @@ def serve(settings: Settings, make_app: MakeApp, *, ends_with: int | None = None
     """
     terminal = Terminal()
     leave_in_order(lambda: ends_with is not None or terminal.is_gone())
+    allow_many_sockets()
     if ends_with is not None:
         parent.end_with(ends_with)
     logs.configure(settings.LOG_FORMAT)
@@ -87,6 +90,14 @@ def leave_in_order(hangs_up: Callable[[], bool]) -> None:
     signal.signal(signal.SIGINT, leave)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
         signal.signal(signal.SIGHUP, hang_up)
+
+
+def allow_many_sockets() -> None:
+    """Takes as many open files as the system grants: the usual 1,024 are soon used up."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -180,7 +191,8 @@ def make_config(settings: Settings, make_app: MakeApp, parent_pid: int) -> uvico
         factory=True,
         backlog=BACKLOG,
         http=Protocol,
-        ws="none",
+        ws=websocket.WebSocket,
+        **websocket.OPTIONS,
         lifespan="on",
         log_config=None,
         access_log=False,

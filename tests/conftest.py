@@ -5,6 +5,7 @@ it each process of the tests runs an embedded one, in a folder that is thrown aw
 """
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,8 @@ from pydantic import SecretStr
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from starlette.applications import Starlette
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from app import create_app
 from auth import keys, tokens
@@ -38,12 +41,14 @@ from background.cleanup import Cleanup
 from context import Services
 from db import embedded, migrations
 from db.engine import Connection, Database
+from server import websocket
 from server.http import Protocol
 from settings import ROOT, Settings
 from tests.servers import MAKE, Server, Start, starting
 
 # Every operation of a live session is compiled at once; TEST_COMPILE_AFTER=0: none is, ever.
 COMPILE_AFTER = int(os.environ.get("TEST_COMPILE_AFTER", "1"))
+SLOW = 20  # seconds until a test gives up
 SECRET = "Zx8Kq0vP3nLmT7yRwB2dHsJf9aGcEuXo"
 CREATE = "mutation { createSession { token session { id } } }"
 ME = "{ viewer { id username } }"
@@ -335,7 +340,12 @@ def served(application: Any, host: str) -> Iterator[str]:
     """One server in a thread, ended with the block."""
     with socket.create_server((host, 0)) as listener:
         config = uvicorn.Config(
-            application, http=Protocol, ws="none", log_config=None, server_header=False
+            application,
+            http=Protocol,
+            ws=websocket.WebSocket,
+            **websocket.OPTIONS,
+            log_config=None,
+            server_header=False,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -428,6 +438,106 @@ class Client:
         created = await self.redeem(await self.link_code(guest))
         assert created["userErrors"] == []
         return Guest(created["token"], created["session"]["id"], guest.user_id)
+
+
+class Remote(Client):
+    """A client that comes over a real socket."""
+
+    def __init__(self, application: Starlette, base: str) -> None:
+        super().__init__(application)
+        self.http = httpx2.AsyncClient(base_url=base)
+
+
+class Wire:
+    """The client's side of a WebSocket, message by message."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket = socket
+
+    async def send(self, message: Any) -> None:
+        """Sends a message."""
+        await self.socket.send(json.dumps(message))
+
+    async def init(self, token: str | None = None) -> None:
+        """Begins, with a token."""
+        payload = {"payload": {"Authorization": f"Bearer {token}"}} if token else {}
+        await self.send({"type": "connection_init"} | payload)
+
+    async def subscribe(self, op_id: str, query: str, **variables: Any) -> None:
+        """Starts an operation."""
+        payload = {"query": query, "variables": variables}
+        await self.send({"id": op_id, "type": "subscribe", "payload": payload})
+
+    async def read(self) -> Any:
+        """The server's next message."""
+        async with asyncio.timeout(SLOW):
+            return json.loads(await self.socket.recv())
+
+    async def rest(self) -> list[Any]:
+        """All that still comes until it is closed."""
+        left = []
+        with suppress(ConnectionClosed):
+            while True:
+                left.append(await self.read())
+        return left
+
+    async def closed(self) -> int | None:
+        """The code with which it is closed, whatever comes before."""
+        await self.rest()
+        return self.socket.close_code
+
+    @property
+    def reason(self) -> str | None:
+        """And the reason."""
+        return self.socket.close_reason
+
+
+class Node:
+    """A server on a real socket: its client, and connections to it."""
+
+    def __init__(self, client: "Client", base: str) -> None:
+        self.client = client
+        self.services = client.services
+        self.base = base
+        self.port = int(base.rpartition(":")[2])
+        self.guest, self.data, self.device = client.guest, client.data, client.device
+        self.opened: list[ClientConnection] = []
+
+    async def open(self, path: str = "/graphql", **options: Any) -> Wire:
+        """A connection that is not initialised."""
+        options = {"subprotocols": ["graphql-transport-ws"], "compression": None} | options
+        address = f"ws://127.0.0.1:{self.port}{path}"
+        socket = await connect(address, proxy=None, max_size=None, **options)
+        self.opened.append(socket)
+        return Wire(socket)
+
+    async def connect(self, token: str | None = None) -> Wire:
+        """A connection that is acknowledged."""
+        wire = await self.open()
+        await wire.init(token)
+        assert await wire.read() == {"type": "connection_ack"}
+        return wire
+
+
+StartNode = Callable[..., Awaitable[Node]]
+
+
+@pytest.fixture
+async def start_node(make_settings: MakeSettings, serve_app: ServeApp) -> AsyncIterator[StartNode]:
+    """Starts a server with changed settings; all of them share the test's database."""
+    nodes: list[Node] = []
+
+    async def start(**changes: Any) -> Node:
+        application = create_app(make_settings(**changes))
+        base = await asyncio.to_thread(serve_app, application)
+        nodes.append(Node(Remote(application, base), base))
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        for opened in node.opened:
+            opened.transport.abort()
+        await node.client.http.aclose()
 
 
 AddSession = Callable[..., Awaitable[Guest]]

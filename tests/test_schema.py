@@ -112,4 +112,4 @@ def test_every_type_and_root_field_is_described() -> None:
     assert [name for _, name, field in ROOTS if not field.description] == []
 
 
-BUILT_IN = {"Query", "Mutation", "ID", "String", "Boolean", "Int", "Float"}
+BUILT_IN = {"Query", "Mutation", "Subscription", "ID", "String", "Boolean", "Int", "Float"}

@@ -98,7 +98,7 @@ class Edge:
 
 def headers_for(scope: Scope) -> list[tuple[bytes, bytes]]:
     """The headers of whatever is answered to a request."""
-    return OVER_TLS if scope["scheme"] == "https" else EVERY_ANSWER
+    return OVER_TLS if scope["scheme"] in {"https", "wss"} else EVERY_ANSWER
 
 
 def vary(scope: Scope, headers: list[tuple[bytes, bytes]], given: set[bytes]) -> None:

@@ -6,19 +6,21 @@ body, the document, and only then a resolver.
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import lru_cache
-from typing import Any
 
 from graphql import ExecutionResult, OperationType
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from auth import strict_json
-from context import Context, Services
+from auth.viewer import Viewer
+from context import Context, Origin, Services
 from web import documents, pages
 from web.begun import Begun
 from web.caller import find_viewer, origin_of
+from web.departure import Departure
 from web.head import Head, head_of, text
 from web.kept import Kept
 from web.operations import GraphQLRequest, Operation, Operations, told
@@ -30,13 +32,13 @@ from web.refusals import (
     encode,
     method_not_allowed,
 )
+from web.streams import EVENT_STREAM, EventStream
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
 MAX_BODY = 64 * 1024  # bytes
 DIGITS = 12  # of a length that are worth reading
 BODY_TIMEOUT = 20  # seconds from the door to the last byte
 KNOWN = 200_000  # bytes of bodies that are known: they were read before, and have no variables
-NO_VARIABLES: dict[str, Any] = {}
 CHARSETS = {"charset=utf-8", 'charset="utf-8"'}
 BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered by status too
 
@@ -44,9 +46,12 @@ BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered 
 class GraphQLEndpoint:
     """The ASGI application at /graphql."""
 
-    def __init__(self, services: Services, operations: Operations, *, ide: bool) -> None:
+    def __init__(
+        self, services: Services, operations: Operations, departure: Departure, *, ide: bool
+    ) -> None:
         self._services = services
         self._operations = operations
+        self._departure = departure
         self._ide = ide
         self._known: Kept[bytes, Operation] = Kept(KNOWN)
 
@@ -58,40 +63,68 @@ class GraphQLEndpoint:
         elif self._ide and wants_page(scope):
             await pages.ide()(scope, receive, send)
         else:
-            await reply(send, *await self._respond(scope, receive))
+            await self._answer(scope, receive, send)
 
-    async def _respond(self, scope: Scope, receive: Receive) -> tuple[str, bytes]:
-        """The media type and the body of an answer."""
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers an operation; what its body is known to ask for is read at the door."""
         head = head_of(scope)
         body = read_ahead(scope, head, receive)
         known = self._known.get(body.value) if body and body.value else None
         origin = origin_of(scope, self._services.policy.address_detail)
         viewer = await find_viewer(
-            self._services, head, origin, with_live=bool(known and "mySessions" in known.asks_for)
+            self._services,
+            head,
+            origin,
+            with_live=known is not None and "mySessions" in known.definition.asks_for,
         )
         if scope["method"] not in METHODS:
             raise method_not_allowed(*METHODS)
-        media_type = negotiate(text(head, b"accept"))
-        if known:
+        may_stream, media_type = negotiate(text(head, b"accept"), scope["method"])
+        if known and media_type != EVENT_STREAM:
             require_json(head)
-            operation, variables = known, NO_VARIABLES
+            operation = known
         else:
-            operation, variables = await self._prepare(scope, head, receive, body)
+            sent = await read_request(scope, head, receive, body)
+            if media_type == EVENT_STREAM or self._is_streamed(sent, may_stream=may_stream):
+                await self._stream(sent, viewer, origin)(scope, receive, send)
+                return
+            operation = self._prepare(scope, sent, body)
         context = Context(self._services, viewer, origin)
-        return media_type, answer(await self._operations.execute(operation, variables, context))
+        result = await self._operations.execute(operation, context)
+        await reply(send, media_type, answer(result))
 
-    async def _prepare(
-        self, scope: Scope, head: Head, receive: Receive, body: Begun[bytes] | None
-    ) -> tuple[Operation, dict[str, Any]]:
-        """The operation of a request, and its variables. Raises HttpRefused."""
-        sent = await read_request(scope, head, receive, body)
+    def _prepare(self, scope: Scope, sent: GraphQLRequest, body: Begun[bytes] | None) -> Operation:
+        """The operation of a request, which is known from now on. Raises HttpRefused."""
         operation = self._operations.prepare(sent)
         if scope["method"] != "POST" and operation.kind is not OperationType.QUERY:
             raise method_not_allowed("POST", "OPTIONS")
-        self._operations.check_variables(operation, sent.variables)
+        self._operations.check_variables(operation)
         if body and body.value and not sent.variables:
             self._known.put(body.value, operation)
-        return operation, sent.variables
+        return operation
+
+    def _is_streamed(self, sent: GraphQLRequest, *, may_stream: bool) -> bool:
+        """Whether there is no other answer than events. Raises HttpRefused."""
+        if self._operations.prepare(sent).kind is not OperationType.SUBSCRIPTION:
+            return False
+        if not may_stream:
+            raise not_acceptable(EVENT_STREAM)
+        return True
+
+    def _stream(self, sent: GraphQLRequest, viewer: Viewer | None, origin: Origin) -> ASGIApp:
+        """The answer in events; what is wrong with the document is one of them."""
+        prepared = self._operations.try_prepare(sent)
+        stream = EventStream(self._services, self._operations, prepared, viewer, origin)
+        kind = prepared.kind if isinstance(prepared, Operation) else None
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["method"] != "POST" and kind is OperationType.MUTATION:
+                raise method_not_allowed("POST", "OPTIONS")
+            without_end = kind is OperationType.SUBSCRIPTION
+            with self._departure.stream() if without_end else nullcontext():
+                await stream(scope, receive, send)
+
+        return answer
 
 
 def read_ahead(scope: Scope, head: Head, receive: Receive) -> Begun[bytes] | None:
@@ -124,23 +157,38 @@ def wants_page(scope: Scope) -> bool:
 
 
 @lru_cache(maxsize=256)
-def negotiate(accept: str) -> str:
-    """The media type of a 2xx answer. Raises HttpRefused 406 when the client takes neither.
+def negotiate(accept: str, method: str) -> tuple[bool, str]:
+    """Whether events may be told, and the media type of a 2xx answer.
 
-    RFC 9110 12.5.1; ours is the better one wherever the client does not prefer the other.
+    Raises HttpRefused 406 when the client takes none of ours. RFC 9110 12.5.1; our own JSON is the
+    better one wherever the client does not prefer the other, and any JSON is better than a stream
+    of events.
     """
-    if not accept.strip():
-        return GRAPHQL_JSON
+    if not accept.strip(", \t"):
+        return False, GRAPHQL_JSON
     weights = {media: weight_of(media, accept) for media in (GRAPHQL_JSON, PLAIN_JSON)}
     best = max(weights, key=lambda media: weights[media])
+    may_stream = stream_weight(accept) > 0 and method != "HEAD"
+    if may_stream and stream_weight(accept) > weights[best]:
+        return True, EVENT_STREAM
     if weights[best] <= 0:
-        raise HttpRefused(
-            406,
-            "BAD_REQUEST",
-            "No media type of the Accept header can be had here.",
-            f"Accept {GRAPHQL_JSON} or {PLAIN_JSON}",
-        )
-    return best
+        raise not_acceptable(GRAPHQL_JSON, PLAIN_JSON)
+    return may_stream, best
+
+
+def not_acceptable(*media_types: str) -> HttpRefused:
+    """406, with what can be had."""
+    return HttpRefused(
+        406,
+        "BAD_REQUEST",
+        "No media type of the Accept header can be had here.",
+        f"Accept {' or '.join(media_types)}",
+    )
+
+
+def stream_weight(accept: str) -> float:
+    """How much an Accept header likes a stream of events, which must be named; 0 = not at all."""
+    return weight_of(EVENT_STREAM, accept) if EVENT_STREAM in accept.lower() else 0.0
 
 
 def weight_of(media: str, accept: str) -> float:

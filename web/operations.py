@@ -4,19 +4,24 @@ graphql-core executes Strawberry's schema: what Strawberry's own execute adds pe
 (extensions, their runner, a context of its own) nobody here uses, and it costs as much again.
 """
 
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from inspect import isawaitable
+from typing import Any, NamedTuple
 
 import strawberry
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    Executor,
     FieldNode,
     GraphQLError,
     GraphQLResolveInfo,
     GraphQLSchema,
     GraphQLType,
     OperationDefinitionNode,
+    OperationType,
+    create_source_event_stream,
     execute,
     get_variable_values,
     is_input_object_type,
@@ -24,11 +29,11 @@ from graphql import (
 
 from compiler.plan import Plan, compile_operation
 from context import Context
-from schema.root import Mutation, Query
+from schema.root import Mutation, Query, Subscription
 from web import documents
 from web.failures import Failures
 from web.kept import Kept
-from web.refusals import as_refused, internal_error
+from web.refusals import HttpRefused, as_refused, internal_error
 
 CAPACITY = 200_000  # characters of documents kept; their trees take up to 250 bytes for each
 VALUES_HINT = "Send values of the types that the schema and the operation declare"
@@ -43,24 +48,24 @@ class GraphQLRequest:
     variables: dict[str, Any]
 
 
-class Operation:
+class Definition:
     """One operation of a document that was parsed, measured and validated."""
 
-    def __init__(self, document: DocumentNode, definition: OperationDefinitionNode) -> None:
+    def __init__(self, document: DocumentNode, node: OperationDefinitionNode) -> None:
         self.document = document
-        self.definition = definition
-        self.kind = definition.operation  # query, mutation or subscription
-        self.name = definition.name.value if definition.name else None
-        self.asks_for = plain_root_fields(definition)
+        self.node = node
+        self.kind = node.operation  # query, mutation or subscription
+        self.name = node.name.value if node.name else None
+        self.asks_for = plain_root_fields(node)
         self.uses = 0  # by live sessions
         self.plan: Plan | None = None
 
 
-def plain_root_fields(definition: OperationDefinitionNode) -> frozenset[str]:
+def plain_root_fields(operation: OperationDefinitionNode) -> frozenset[str]:
     """The root fields that are surely wanted as they are: without arguments and directives."""
     return frozenset(
         node.name.value
-        for node in definition.selection_set.selections
+        for node in operation.selection_set.selections
         if isinstance(node, FieldNode) and not (node.arguments or node.directives)
     )
 
@@ -70,15 +75,32 @@ class Prepared:
     """A document that may be executed, with its operations as far as they were asked for."""
 
     document: DocumentNode
-    operations: dict[str | None, Operation] = field(default_factory=dict)
+    definitions: dict[str | None, Definition] = field(default_factory=dict)
 
-    def operation(self, name: str | None) -> Operation:
+    def definition(self, name: str | None) -> Definition:
         """The operation of this name. Raises HttpRefused 422 when that is not clear."""
-        found = self.operations.get(name)
+        found = self.definitions.get(name)
         if found is None:
-            definition = documents.operation(self.document, name)
-            found = self.operations[name] = Operation(self.document, definition)
+            node = documents.operation(self.document, name)
+            found = self.definitions[name] = Definition(self.document, node)
         return found
+
+
+class Operation(NamedTuple):
+    """One operation of one request."""
+
+    definition: Definition
+    variables: dict[str, Any]
+
+    @property
+    def kind(self) -> OperationType:
+        """Query, mutation or subscription."""
+        return self.definition.kind
+
+    @property
+    def name(self) -> str | None:
+        """What the client calls it."""
+        return self.definition.name
 
 
 class Operations:
@@ -105,18 +127,28 @@ class Operations:
             )
             prepared = Prepared(document)
             self._documents.put(sent.query, prepared)
-        return prepared.operation(sent.operation_name)
+        return Operation(prepared.definition(sent.operation_name), sent.variables)
 
-    def check_variables(self, operation: Operation, variables: dict[str, Any]) -> None:
+    def try_prepare(self, sent: GraphQLRequest) -> Operation | HttpRefused:
+        """The operation with its variables checked, or what is wrong with the request."""
+        try:
+            operation = self.prepare(sent)
+            self.check_variables(operation)
+        except HttpRefused as refused:
+            return refused
+        return operation
+
+    def check_variables(self, operation: Operation) -> None:
         """Raises HttpRefused 422 unless every variable has a value of its type."""
-        if variables:
-            documents.refuse_hidden_in(variables, "the variables")
-        if not operation.definition.variable_definitions:
+        if operation.variables:
+            documents.refuse_hidden_in(operation.variables, "the variables")
+        declared = operation.definition.node.variable_definitions
+        if not declared:
             return
         found = get_variable_values(
             self._schema,
-            operation.definition.variable_definitions,
-            variables,
+            declared,
+            operation.variables,
             max_errors=documents.MAX_ERRORS,
             hide_suggestions=not self._introspection,
         )
@@ -125,20 +157,62 @@ class Operations:
                 422, "BAD_USER_INPUT", found[: documents.MAX_ERRORS], VALUES_HINT
             )
 
+    async def results(
+        self, operation: Operation, make_context: Callable[[], Context]
+    ) -> AsyncIterator[ExecutionResult]:
+        """What an operation answers: one result, or one for each event of a subscription.
+
+        make_context is called for each: every result has the whole time for the database.
+        """
+        if operation.kind is not OperationType.SUBSCRIPTION:
+            yield await self.execute(operation, make_context())
+            return
+        source = await self._source(operation, make_context())
+        if isinstance(source, ExecutionResult):
+            yield source
+            return
+        async for event in source:
+            yield await self.execute(operation, make_context(), event=event)
+
+    async def _source(
+        self, operation: Operation, context: Context
+    ) -> AsyncIterable[object] | ExecutionResult:
+        """The events of a subscription, or why there are none."""
+        executor = Executor.build(
+            self._schema,
+            operation.definition.document,
+            context_value=context,
+            raw_variable_values=operation.variables,
+            operation_name=operation.name,
+        )
+        if isinstance(executor, list):
+            return ExecutionResult(None, executor)
+        source = create_source_event_stream(executor)
+        if isawaitable(source):
+            source = await source
+        if isinstance(source, ExecutionResult):
+            self._failures.log(source.errors or ())
+        return source
+
     async def execute(
-        self, operation: Operation, variables: dict[str, Any], context: Context
+        self, operation: Operation, context: Context, *, event: object = None
     ) -> ExecutionResult:
-        """What a query or a mutation answers; bugs are in its errors, and in the log."""
-        plan = operation.plan or self._plan(operation, context)
+        """What a query or a mutation answers, or a subscription to an event.
+
+        Bugs are in its errors, and in the log.
+        """
+        definition, variables = operation
+        plan = definition.plan or self._plan(definition, context)
         result = (
             plan.execute(context, variables)
             if plan
             else execute(
                 self._schema,
-                operation.document,
+                definition.document,
+                event,
                 variable_values=variables,
                 context_value=context,
-                operation_name=operation.name,
+                operation_name=definition.name,
             )
         )
         if not isinstance(result, ExecutionResult):
@@ -147,20 +221,20 @@ class Operations:
             self._failures.log(result.errors)
         return result
 
-    def _plan(self, operation: Operation, context: Context) -> Plan | None:
+    def _plan(self, definition: Definition, context: Context) -> Plan | None:
         """The plan of an operation that live sessions ask for often enough to be worth one."""
         if context.viewer and self._compile_after:
-            operation.uses += 1
-            if operation.uses == self._compile_after:
-                operation.plan = compile_operation(
-                    self._schema, operation.document, operation.definition
+            definition.uses += 1
+            if definition.uses == self._compile_after:
+                definition.plan = compile_operation(
+                    self._schema, definition.document, definition.node
                 )
-        return operation.plan
+        return definition.plan
 
 
 def make_schema() -> strawberry.Schema:
     """The schema as it is served."""
-    schema = strawberry.Schema(query=Query, mutation=Mutation)
+    schema = strawberry.Schema(query=Query, mutation=Mutation, subscription=Subscription)
     tell_one_of(core(schema))
     return schema
 
@@ -198,3 +272,17 @@ def told(error: GraphQLError) -> dict[str, object]:
         return shown | {"extensions": mended}
     failed = internal_error()
     return shown | {"message": failed.message, "extensions": failed.extensions}
+
+
+def payload_of(result: ExecutionResult) -> dict[str, object]:
+    """A result as a client reads it."""
+    payload: dict[str, object] = {"data": result.data}
+    if result.errors:
+        payload["errors"] = [told(error) for error in result.errors[: documents.MAX_ERRORS]]
+    return payload
+
+
+def is_empty(result: ExecutionResult) -> bool:
+    """Whether errors left nothing of the data."""
+    values = (result.data or {}).values()
+    return bool(result.errors) and all(value is None for value in values)

@@ -79,14 +79,19 @@ def as_refused(error: BaseException | None) -> Refused | None:
 
 def render(refused: Refused, media_type: str) -> Response:
     """A refusal as an HTTP answer: `{"errors": […]}`, and no `data`."""
-    errors = refused.errors if isinstance(refused, HttpRefused) and refused.errors else None
-    body = {"errors": errors or [{"message": refused.message, "extensions": refused.extensions}]}
     return Response(
-        encode(body),
+        encode({"errors": errors_of(refused)}),
         status_code=refused.status,
         headers=refused.headers,
         media_type=f"{media_type}; charset=utf-8",
     )
+
+
+def errors_of(refused: Refused) -> Sequence[dict[str, object]]:
+    """A refusal as GraphQL errors: one, or those that it was raised with."""
+    if isinstance(refused, HttpRefused) and refused.errors:
+        return refused.errors
+    return [{"message": refused.message, "extensions": refused.extensions}]
 
 
 def encode(body: object) -> bytes:

@@ -1,0 +1,25 @@
+"""Whose sessions a transaction changes: noted while it runs, told once it has committed.
+
+Whatever records what became of a session notes its user here, so that no caller can forget it.
+"""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+NOTED = "bigtwo_changed_users"
+
+
+def collect(db: AsyncConnection) -> set[UUID]:
+    """What `note` adds to on this connection from now on: a set of the transaction's own."""
+    noted: set[UUID] = set()
+    db.info[NOTED] = noted
+    return noted
+
+
+def note(db: AsyncConnection, user_ids: Iterable[UUID]) -> None:
+    """Notes that sessions of users begin, end or change with this transaction."""
+    noted = db.info.get(NOTED)
+    if noted is not None:
+        noted.update(user_ids)

@@ -1,0 +1,142 @@
+"""The bus: who is told of what, with how many messages, and what a message may do."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from db import bus, changes
+from db.bus import Bus
+from db.engine import Database
+
+
+@pytest.fixture
+async def heard(db: Any) -> list[str]:
+    """Every message on the bus of this database."""
+    messages: list[str] = []
+    await db.add_listener(bus.CHANNEL, lambda *told: messages.append(told[3]))
+    return messages
+
+
+@pytest.fixture
+async def told() -> list[Collection[UUID] | None]:
+    """What a process was told."""
+    return []
+
+
+@pytest.fixture
+async def listener(database_url: str, told: list[Collection[UUID] | None]) -> AsyncIterator[Bus]:
+    """A process that listens."""
+    listening = Bus(database_url, told.append)
+    task = asyncio.create_task(listening.listen())
+    async with asyncio.timeout(10):
+        while not listening.is_listening:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    told.clear()
+    yield listening
+    task.cancel()
+    await listening.close()
+
+
+def test_a_message_holds_ids_and_fits() -> None:
+    """PostgreSQL takes fewer than 8,000 bytes; more users than fit are everybody."""
+    ids = {uuid4() for _ in range(bus.MAX_IDS)}
+    payload = bus.payload_of(ids)
+    assert len(payload) < 8_000
+    assert set(bus.ids_in(payload) or ()) == ids
+    assert bus.ids_in(bus.payload_of(ids | {uuid4()})) is None
+
+
+async def test_what_is_no_message_of_ours_means_look_at_everything(
+    listener: Bus, told: list[Any], db: Any
+) -> None:
+    """Every role may send one; it makes somebody look, and lets nobody in or out."""
+    del listener
+    for payload in ("", "*", "x", "DROP TABLE users"):
+        await db.execute("SELECT pg_notify($1, $2)", bus.CHANNEL, payload)
+    async with asyncio.timeout(5):
+        while len(told) < 4:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert told == [None] * 4
+
+
+async def test_what_changes_in_one_turn_of_the_loop_is_one_message(
+    database_url: str, heard: list[str]
+) -> None:
+    told: list[Any] = []
+    speaker = Bus(database_url, told.append)
+    ids = [uuid4() for _ in range(5)]
+    for user_id in ids:
+        speaker.tell({user_id})
+    assert told == [{user_id} for user_id in ids]  # this process at once
+    await speaker.close()
+    async with asyncio.timeout(5):
+        while not heard:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    (payload,) = heard
+    assert set(bus.ids_in(payload) or ()) == set(ids)
+
+
+async def test_a_process_is_not_told_twice(listener: Bus, told: list[Any], db: Any) -> None:
+    user_id, other = uuid4(), uuid4()
+    listener.tell({user_id})
+    assert listener._sending
+    await listener._sending
+    await db.execute("SELECT pg_notify($1, $2)", bus.CHANNEL, other.hex)
+    async with asyncio.timeout(5):
+        while [other] not in told:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert told == [{user_id}, [other]]
+
+
+async def test_a_transaction_tells_once_whose_sessions_it_changed(database_url: str) -> None:
+    """After its end, and nothing where nothing was changed."""
+    database = Database(database_url, timeout=5, pool_size=1)
+    told: list[Any] = []
+    database.on_change = told.append
+    ids = {uuid4(), uuid4()}
+    async with database.begin() as db:
+        for user_id in ids:
+            changes.note(db, [user_id])
+        assert told == []
+    assert told == [ids]
+    async with database.begin():
+        pass
+    assert told == [ids]
+    await database.close()
+
+
+async def test_a_session_that_begins_is_told_and_one_that_is_used_is_not(
+    client: Any, heard: list[str]
+) -> None:
+    guest = await client.guest()
+    async with asyncio.timeout(5):
+        while not heard:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert heard == [UUID(guest.user_id).hex]
+    await client.data("{ mySessions { id } }", token=guest.token)
+    await client.flush()
+    await asyncio.sleep(0.2)
+    assert len(heard) == 1
+
+
+async def test_messages_wait_for_no_disk_and_no_standby(listener: Bus, db: Any) -> None:
+    """Their commits carry nothing; everybody else's do."""
+    listener.tell({uuid4()})
+    await listener.close()
+    connection = await bus.connect(listener._url or "")
+    assert await connection.fetchval("SHOW synchronous_commit") == "off"
+    connection.terminate()
+    assert await db.fetchval("SHOW synchronous_commit") == "on"
+
+
+async def test_without_a_place_to_listen_only_this_process_is_told() -> None:
+    told: list[Any] = []
+    alone = Bus(None, told.append)
+    ids = {uuid4()}
+    alone.tell(ids)
+    await alone.listen()  # at once at its end
+    await alone.close()
+    assert told == [ids]

@@ -1,0 +1,77 @@
+"""WebSocket upgrades on their way in: an id, a line's context, and refusals like any other's."""
+
+from random import getrandbits
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from auth.errors import Refused
+from web.bounded import Bounded
+from web.edge import headers_for, refuse_odd_host, refuse_oversized
+from web.failures import where
+from web.log_context import Asked, logs_tell
+from web.refusals import PLAIN_JSON, HttpRefused, as_refused, internal_error, render, write_down
+
+INTERNAL_ERROR = 1011  # RFC 6455 7.4.1
+
+log = structlog.get_logger()
+
+
+class Upgrades:
+    """What Edge and Rescue are for HTTP."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._refusals = Bounded("refusals_not_logged")
+        self._failures = Bounded("failures_not_logged")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes an upgrade on; whatever is raised becomes an answer, or a close."""
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+            return
+        request_id, is_open = f"{getrandbits(128):032x}", False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal is_open
+            if message["type"] == "websocket.accept":
+                is_open = True
+                message["headers"] = [(b"x-request-id", request_id.encode())]
+            elif message["type"] == "websocket.close" and not is_open:
+                raise nothing_here()  # the router's way to say so
+            await send(message)
+
+        logs_tell.set(Asked(request_id, scope))
+        try:
+            refuse_oversized(scope)
+            refuse_odd_host(scope)
+            await self._app(scope, receive, send_and_note)
+        except Exception as error:  # noqa: BLE001 - the last resort
+            refused = self._refusal(error)
+            if is_open:
+                await send({"type": "websocket.close", "code": INTERNAL_ERROR})
+            else:
+                await deny(refused, request_id, scope, receive, send)
+
+    def _refusal(self, error: Exception) -> Refused:
+        if refused := as_refused(error):
+            if self._refusals.admits_one():
+                write_down(refused, error)
+            return refused
+        if self._failures.admits_one():
+            log.error("request_failed", **where(error))
+        return internal_error()
+
+
+def nothing_here() -> HttpRefused:
+    """404, as for HTTP."""
+    return HttpRefused(404, "BAD_REQUEST", "There is nothing here.", "GraphQL is at /graphql")
+
+
+async def deny(
+    refused: Refused, request_id: str, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answers an upgrade with a refusal in HTTP (ASGI's websocket.http.response)."""
+    response = render(refused, PLAIN_JSON)
+    response.raw_headers += [*headers_for(scope), (b"x-request-id", request_id.encode())]
+    await response(scope, receive, send)
