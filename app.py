@@ -50,6 +50,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/healthz", health.healthz, methods=["GET"]),
             Route("/readyz", partial(health.readyz, services), methods=["GET"]),
             *(pages.routes() if settings.GRAPHIQL else ()),
+            *(pages.sessions_routes() if settings.SESSIONS_PAGE else ()),
         ],
         middleware=list(make_middleware(settings)),
         exception_handlers={HTTPException: to_rescue},

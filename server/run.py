@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from functools import partial
 from types import FrameType
 from typing import NoReturn
@@ -52,7 +52,7 @@ def serve(settings: Settings, make_app: MakeApp, *, ends_with: int | None = None
     with (
         closing(listen(settings.HOST, settings.PORT)) as listener,
         database.for_serving(settings) as (ready, data),
-        graphiql.fetched() if settings.GRAPHIQL else nullcontext(),
+        graphiql.fetched(graphiql.missing(settings)),
     ):
         host, port = listener.getsockname()[:2]
         screen.show(ready, host, port, data)
