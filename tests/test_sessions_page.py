@@ -31,11 +31,12 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app import create_app
+from settings import ROOT
 from web import pages
 
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
-TOOL = Path(__file__).parent.parent / "tools" / "fetch_graphiql.py"
+TOOL = ROOT / "tools" / "fetch_graphiql.py"
 PASSWORD = "seven odd otters juggle"
 OTHER = "four quiet herons argue"
 EVERYBODY = "Everybody\u2019s sessions"
@@ -282,6 +283,25 @@ def test_a_revoked_window_says_why_and_begins_again(open_window: OpenWindow) -> 
 
 
 @needs_chromium
+def test_what_one_window_does_reaches_the_other_by_itself(open_window: OpenWindow) -> None:
+    desk = open_window().begin()
+    phone = desk.welcome(open_window())
+    if "mySessionEvents" in (ROOT / "schema" / "schema.graphql").read_text():
+        for window in (desk, phone):
+            expect(window.page.locator("#live")).to_have_text("Live")
+    label = phone.own
+    desk.button(f"Rename {desk.own}").click()
+    desk.page.get_by_label("Name", exact=True).fill("the desk")
+    desk.page.keyboard.press("Enter")
+    expect(phone.devices.nth(1)).to_contain_text("the desk")
+    desk.button(f"Sign out {label}").click()
+    desk.page.get_by_role("dialog").get_by_role("button", name="Sign out").click()
+    expect(phone.title("You were signed out")).to_be_visible()
+    expect(phone.page.locator("main")).to_contain_text("ended from another of your devices")
+    assert phone.token is None
+
+
+@needs_chromium
 def test_the_others_end_and_then_all(open_window: OpenWindow) -> None:
     desk = open_window().begin()
     phone = desk.welcome(open_window())
@@ -524,6 +544,7 @@ def test_the_main_flow_needs_a_keyboard_only(open_window: OpenWindow) -> None:
     expect(desk.page.locator("#link output")).not_to_be_empty()
     code = desk.page.locator("#link output").inner_text()
     phone = open_window().enter(code)
+    label = phone.own
     desk.come_back()
     expect(desk.page.locator("#link")).to_be_hidden()
     expect(desk.button("Link a device")).to_be_focused()
@@ -540,7 +561,7 @@ def test_the_main_flow_needs_a_keyboard_only(open_window: OpenWindow) -> None:
     keyboard.press("Tab")
     keyboard.press("Enter")
     expect(desk.title("Signed in")).to_be_focused()
-    expect(desk.devices.filter(has_text=phone.own)).to_contain_text("ended by you")
+    expect(desk.devices.filter(has_text=label)).to_contain_text("ended by you")
 
 
 AUDIT = """async () => {
@@ -560,6 +581,7 @@ def go(window: Window, view: str, sql: Callable[..., None]) -> None:
         window.button(f"Rename {window.own}").click()
         page.get_by_label("Name", exact=True).fill("a-device-with-a-very-long-name-" * 2)
         page.keyboard.press("Enter")
+        expect(page.get_by_role("dialog")).to_have_count(0)
     elif view == "rename":
         window.devices.get_by_role("button").first.click()
     elif view == "link":
@@ -850,10 +872,12 @@ def files() -> Iterator[TestClient]:
 
 def test_all_that_the_page_loads_is_there(files: TestClient) -> None:
     shown = files.get("/").text
-    assert 'src="sessions-page/app.js"' in shown
+    loaded = re.findall(r'(?:src|href)="sessions-page/([^"]+\.js)"', shown)
+    folder = Path(pages.__file__).parent / "sessions_page"
+    assert sorted(loaded) == sorted(path.name for path in folder.glob("*.js"))  # and none later
     assert "<style" not in shown
     assert " style=" not in shown
-    for path in Path(pages.__file__).parent.joinpath("sessions_page").iterdir():
+    for path in folder.iterdir():
         status = files.get(f"/sessions-page/{path.name}").status_code
         assert status == (404 if path.suffix == ".html" else 200), path.name
     assert files.get("/sessions-page/favicon.svg").status_code == 200
