@@ -75,6 +75,7 @@ def create_app(settings: Settings) -> Starlette:
             Route("/healthz", health.healthz, methods=["GET"]),
             Route("/readyz", partial(health.readyz, services, departure), methods=["GET"]),
             *(pages.routes() if settings.GRAPHIQL else ()),
+            *(pages.sessions_routes() if settings.SESSIONS_PAGE else ()),
         ],
         middleware=[
             *make_middleware(settings, departure),

@@ -21,7 +21,7 @@ from pydantic_settings import (
 )
 
 ROOT = Path(__file__).resolve().parent
-STATE = ROOT / ".state"  # git-ignored: the embedded database or its id, and the fetched GraphiQL
+STATE = ROOT / ".state"  # git-ignored: the embedded database or its id, and fetched files of pages
 
 OUR_PREFIXES = ("JWT_", "GUEST_", "SESSION_")
 # Names that others own, although they begin like ours or are two edits away from one of ours.
@@ -83,6 +83,7 @@ class Settings(BaseSettings):
     TRUSTED_PROXIES: Csv = ()
     SHUTDOWN_DELAY: int = Field(default=0, ge=0, le=600)  # seconds
     GRAPHIQL: bool = True
+    SESSIONS_PAGE: bool = True
     GRAPHQL_INTROSPECTION: bool = True
     GRAPHQL_COMPILE_AFTER: int = Field(default=3, ge=0)  # uses by live sessions; 0 = never
     LOG_FORMAT: str = ""

@@ -1,4 +1,4 @@
-"""Fetches GraphiQL's files while the server already answers; our own console does till then."""
+"""Fetches third-party files of the pages while the server already answers without them."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from threading import Thread
 
 import structlog
 
-from settings import ROOT
+from settings import ROOT, Settings
 from web import pages
 
 PROGRAM = ROOT / "tools" / "fetch_graphiql.py"
@@ -18,18 +18,24 @@ PROGRAM = ROOT / "tools" / "fetch_graphiql.py"
 log = structlog.get_logger()
 
 
+def missing(settings: Settings) -> list[str]:
+    """The sets of files that are served and not there; their names are the fetcher's."""
+    wanted = {"graphiql": settings.GRAPHIQL, "qr": settings.SESSIONS_PAGE}
+    return [name for name, is_served in wanted.items() if is_served and not pages.installed(name)]
+
+
 @contextmanager
-def fetched() -> Iterator[None]:
-    """Fetches beside what the block does, if the files are not there; gives up when it ends.
+def fetched(names: list[str]) -> Iterator[None]:
+    """Fetches sets of files beside what the block does; gives up when it ends.
 
     In a session of its own: Ctrl-C is for the server, and the programs that the fetcher starts
     end with it.
     """
-    if pages.installed():
+    if not names:
         yield
         return
     fetcher = subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, PROGRAM],
+        [sys.executable, PROGRAM, *names],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -46,7 +52,8 @@ def fetched() -> Iterator[None]:
 
 
 def tell(fetcher: subprocess.Popen[str]) -> None:
-    """One line about how it went, unless it was told to stop."""
+    """A line about how each set went, unless it was told to stop."""
     said, _ = fetcher.communicate()
     if fetcher.returncode >= 0:
-        log.info("graphiql", outcome=said.strip())
+        for outcome in said.splitlines():
+            log.info("pages", outcome=outcome)

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from functools import partial
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -62,7 +62,7 @@ def serve(settings: Settings, make_app: MakeApp, *, ends_with: int | None = None
     with (
         closing(listen(settings.HOST, settings.PORT)) as listener,
         database.for_serving(settings) as (ready, data),
-        graphiql.fetched() if settings.GRAPHIQL else nullcontext(),
+        graphiql.fetched(graphiql.missing(settings)),
     ):
         host, port = listener.getsockname()[:2]
         screen.show(ready, host, port, data)

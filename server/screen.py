@@ -9,12 +9,14 @@ from settings import Settings
 SCREEN = """
   bigtwo-sessions is at work. Stop it with Ctrl-C.
 
-    {graphql:<8}   {base}/graphql      open this one in a browser
+{page}    {graphql:<8}   {base}/graphql      open this one in a browser
     REST       {base}/session      POST, GET …/validate, DELETE
     health     {base}/healthz      and {base}/readyz
     data       {data}
     workers    {workers}
 """
+
+PAGE = "    sessions   {base}/             your devices, in a browser\n"
 
 log = structlog.get_logger()
 
@@ -23,10 +25,13 @@ def show(settings: Settings, host: str, port: int, data: str) -> None:
     """A screen on a terminal, one line of JSON elsewhere. data: the folder or the database."""
     base = f"http://{reachable(host)}:{port}"
     graphql = "GraphiQL" if settings.GRAPHIQL else "GraphQL"
+    page = PAGE.format(base=base) if settings.SESSIONS_PAGE else ""
     text = settings.LOG_FORMAT == "text" or (not settings.LOG_FORMAT and sys.stdout.isatty())
     if text:
         print(  # noqa: T201 - the screen
-            SCREEN.format(base=base, graphql=graphql, data=data, workers=settings.WORKERS),
+            SCREEN.format(
+                base=base, page=page, graphql=graphql, data=data, workers=settings.WORKERS
+            ),
             flush=True,
         )
         return

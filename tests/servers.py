@@ -130,7 +130,8 @@ def environment(**changes: str) -> dict[str, str]:
     """This one without our settings and make's, on any port, with changes. Nothing is fetched."""
     others = {*Settings.model_fields, "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}
     kept = {name: value for name, value in os.environ.items() if name not in others}
-    return kept | {"PORT": "0", "GRAPHIQL": "0", "GUEST_RATE_LIMIT": "0"} | changes
+    ours = {"PORT": "0", "GRAPHIQL": "0", "SESSIONS_PAGE": "0", "GUEST_RATE_LIMIT": "0"}
+    return kept | ours | changes
 
 
 def is_over(process: subprocess.Popen[bytes]) -> bool:

@@ -59,6 +59,7 @@ class Node:
                 "JWT_SECRET": secret(self._settings.JWT_SECRET),
                 "PORT": str(self._port),
                 "GRAPHIQL": "0",
+                "SESSIONS_PAGE": "0",
                 "SESSION_CLEANUP_INTERVAL": "0",
             },
         )

@@ -115,7 +115,7 @@ def served(app: Starlette) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def vendor() -> Path:
     done = subprocess.run(
-        [sys.executable, TOOL], capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, TOOL, "graphiql"], capture_output=True, text=True, timeout=900, check=False
     )
     if done.returncode:
         pytest.fail(done.stderr)
@@ -402,7 +402,7 @@ def fetch_with(npm: str, folder: Path) -> subprocess.CompletedProcess[str]:
     tool.parent.mkdir()
     shutil.copy(TOOL, tool)
     return subprocess.run(
-        [sys.executable, tool],
+        [sys.executable, tool, "graphiql"],
         env={"PATH": f"{program.parent}:/usr/bin:/bin"},
         capture_output=True,
         text=True,

@@ -13,6 +13,8 @@ ASKED: dict[str, tuple[str, str, dict[str, str], int]] = {
     "a query": ("GET", "/graphql?query={__typename}", {}, 200),
     "a page": ("GET", "/graphql", PAGE, 200),
     "a page's file": ("GET", "/graphiql/boot.js", {}, 200),
+    "the sessions page": ("GET", "/", PAGE, 200),
+    "its file": ("GET", "/sessions-page/app.js", {}, 200),
     "a dead token": ("POST", "/graphql", DEAD, 401),
     "half a token": ("POST", "/graphql", {"Authorization": "Bearer"}, 400),
     "a wrong method": ("PUT", "/graphql", {}, 405),
@@ -41,7 +43,7 @@ async def test_every_answer_carries_the_same_protection(client: Any, name: str) 
     told = answers[0].headers
     assert told["X-Content-Type-Options"] == "nosniff"
     assert told["Cache-Control"] in {"no-store", "no-cache"}
-    assert (told["Cache-Control"] == "no-cache") == ("/graphiql/" in url)
+    assert (told["Cache-Control"] == "no-cache") == ("/boot.js" in url or "/app.js" in url)
     assert told["Referrer-Policy"] == "no-referrer"
     assert told["Cross-Origin-Resource-Policy"] == "same-origin"
     assert "default-src 'none'" in told["Content-Security-Policy"]
@@ -54,12 +56,14 @@ async def test_every_answer_carries_the_same_protection(client: Any, name: str) 
         assert answers[0].json()["errors"][0]["extensions"]["hint"]
 
 
-async def test_a_page_may_load_from_here_only(client: Any) -> None:
-    told = (await client.http.get("/graphql", headers=PAGE)).headers
+@pytest.mark.parametrize("path", ["/graphql", "/"])
+async def test_a_page_may_load_from_here_only(client: Any, path: str) -> None:
+    told = (await client.http.get(path, headers=PAGE)).headers
     policy = dict(part.strip().split(" ", 1) for part in told["Content-Security-Policy"].split(";"))
     assert policy["script-src"] == "'self'"
     assert policy["object-src"] == policy["base-uri"] == policy["frame-ancestors"] == "'none'"
     assert policy["require-trusted-types-for"] == "'script'"
+    assert policy["trusted-types"] == ("'none'" if path == "/" else "default")
     assert told["Cross-Origin-Opener-Policy"] == "same-origin"
 
 

@@ -87,14 +87,17 @@ def on_terminal(clone: Path, seen: str, **changes: str) -> tuple[str, int]:
 
 
 def test_a_terminal_gets_a_screen(clone: Path) -> None:
-    """It names GraphiQL, REST, health and the data folder; Ctrl-C then leaves it without a word."""
+    """It names pages, REST, health and the data folder; Ctrl-C then leaves it without a word."""
     vendor = clone / ".state" / "graphiql"
     vendor.mkdir(parents=True)
     for name in ("graphiql", "react.production", "react-dom.production"):
         (vendor / f"{name}.min.js").touch()
     (vendor / "graphiql.min.css").touch()
-    shown, status = on_terminal(clone, "workers ", GRAPHIQL="1")
+    (vendor.parent / "qr").mkdir()
+    (vendor.parent / "qr" / "lean-qr.js").touch()
+    shown, status = on_terminal(clone, "workers ", GRAPHIQL="1", SESSIONS_PAGE="1")
     base = r"http://127\.0\.0\.1:\d+"
+    assert re.search(rf"sessions +{base}/ ", shown)
     assert re.search(rf"GraphiQL +{base}/graphql", shown)
     assert re.search(rf"REST +{base}/session", shown)
     assert re.search(rf"health +{base}/healthz", shown)

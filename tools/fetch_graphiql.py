@@ -1,6 +1,7 @@
-"""Puts GraphiQL into .state/graphiql/, from the package registry npm is set up for.
+"""Puts third-party files into .state/, from the package registry npm is set up for.
 
-The server offers its own console until the files are there, and needs no restart once they are.
+Named sets of them: `graphiql`; `qr`, with which the sessions page draws a link code; `audit`, for
+tests only. The server does without the files until they are there, and needs no restart then.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ class File(NamedTuple):
     sha256: str
 
 
-FILES = [
+GRAPHIQL = [
     File(
         "graphiql",
         "4.1.2",
@@ -84,58 +85,114 @@ FILES = [
         "52412d7bc7ce4157ea628bbaacb8829e0a9cb3c58f57f99176126bc8cf2bfc85",
     ),
 ]
+QR = [
+    File(
+        "lean-qr",
+        "2.7.4",
+        "index.mjs",
+        "lean-qr.js",
+        "0ce41cd6f92cc23cf057a1df7e1b3876767d678665dd65af4e1d22b4fad967dc",
+    ),
+    File(
+        "lean-qr",
+        "2.7.4",
+        "LICENSE",
+        "lean-qr.LICENSE",
+        "dc672b829e054d6c102da8776d327f26f27edc1f88740c1878a7ca5b9f74da73",
+    ),
+]
+AUDIT = [
+    File(
+        "axe-core",
+        "4.14.1",
+        "axe.min.js",
+        "axe.min.js",
+        "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c",
+    ),
+    File(
+        "jsqr",
+        "1.4.0",
+        "dist/jsQR.js",
+        "jsQR.js",
+        "bc40c8a15196236b2314db0856f72ca0b49980cd5413b8c852a7349f5fee0859",
+    ),
+]
+
+
+class Set(NamedTuple):
+    """Files that are fetched together, all or none, into a folder of the set's name."""
+
+    files: list[File]
+    missing: str  # what is so without them
+    there: str
+
+
+SETS = {
+    "graphiql": Set(
+        GRAPHIQL,
+        "GraphiQL is not installed; /graphql shows our own console. Later: make graphiql.",
+        "GraphiQL is installed.",
+    ),
+    "qr": Set(
+        QR,
+        "QR codes are not installed; the sessions page shows codes alone. Later: make graphiql.",
+        "QR codes are installed.",
+    ),
+    "audit": Set(AUDIT, "What tests audit pages with is not installed.", "Audits are installed."),
+}
 
 
 class FetchError(Exception):
-    """Why GraphiQL could not be had, in one line."""
+    """Why a file could not be had, in one line."""
 
 
-def main() -> int:
-    """The exit code: 0 with the files in place."""
-    target = STATE / "graphiql"
-    if complete(target):
+def main(names: list[str]) -> int:
+    """The exit code: 0 with the files of the named sets in place."""
+    return max(install(name) for name in names)
+
+
+def install(name: str) -> int:
+    """0 with the files of one set in place, else 1."""
+    target, wanted = STATE / name, SETS[name]
+    if complete(target, wanted.files):
         return 0
     try:
-        fetch(target)
+        fetch(target, wanted.files)
     except (FetchError, OSError, EOFError, tarfile.TarError, zlib.error) as error:
         reason = " ".join(str(error).split())[:300]
-        print(
-            "GraphiQL is not installed; /graphql shows our own console. Later: make graphiql. "
-            f"The reason: {reason}",
-            file=sys.stderr,
-        )
+        print(f"{wanted.missing} The reason: {reason}", file=sys.stderr)
         return 1
-    print("GraphiQL is installed.")
+    print(wanted.there)
     return 0
 
 
-def complete(folder: Path) -> bool:
+def complete(folder: Path, files: list[File]) -> bool:
     """Whether every file is there as we know it."""
     try:
-        return all(digest((folder / file.name).read_bytes()) == file.sha256 for file in FILES)
+        return all(digest((folder / file.name).read_bytes()) == file.sha256 for file in files)
     except OSError:
         return False
 
 
-def fetch(target: Path) -> None:
+def fetch(target: Path, files: list[File]) -> None:
     """All files or none."""
     target.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, so that a rename moves the whole folder at once.
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".graphiql-") as name:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetched-") as name:
         work = Path(name)
-        tarballs = pack(work)
+        tarballs = pack(work, files)
         new = work / "new"
         new.mkdir()
-        for file in FILES:
+        for file in files:
             (new / file.name).write_bytes(read(tarballs, file))
-        replace(target, new, work)
+        replace(target, new, files)
 
 
-def pack(work: Path) -> Path:
+def pack(work: Path, files: list[File]) -> Path:
     """The folder with the packages' tarballs."""
     tarballs = work / "tarballs"
     tarballs.mkdir()
-    packages = sorted({f"{file.package}@{file.version}" for file in FILES})
+    packages = sorted({f"{file.package}@{file.version}" for file in files})
     options = ["--ignore-scripts", "--prefer-offline", "--fetch-retries=1"]
     options += ["--fetch-retry-mintimeout=1000", "--loglevel=error"]
     run([*npm(work), "pack", *options, f"--pack-destination={tarballs}", *packages], work)
@@ -204,18 +261,18 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def replace(target: Path, new: Path, work: Path) -> None:
+def replace(target: Path, new: Path, files: list[File]) -> None:
     """Another run may do the same at this moment: its files are as good as ours."""
     for attempt in range(3):
         with suppress(OSError):
             new.rename(target)
             return
-        if complete(target):
+        if complete(target, files):
             return
         with suppress(OSError):
-            target.rename(work / f"old-{attempt}")  # incomplete or altered
+            target.rename(new.parent / f"old-{attempt}")  # incomplete or altered
     raise FetchError(f"{target} cannot be replaced")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:] or ["graphiql", "qr"]))
