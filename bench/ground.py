@@ -70,19 +70,23 @@ async def connected(url: str) -> AsyncIterator[Any]:
         await connection.close()
 
 
-async def fill(url: str, users: int) -> None:
-    """Users with one live session each, as guests are who came back."""
+async def fill(url: str, users: int, *, sessions: int = 1) -> None:
+    """Users with so many live sessions each, as guests are who came back."""
     await execute(
         url,
         f"""INSERT INTO users (id, username, is_guest)
             SELECT gen_random_uuid(), 'guest-' || n, true FROM generate_series(1, {users}) n""",
-        """INSERT INTO user_sessions
-               (user_id, id, label, expires_at, idle_timeout, activity_resolution, ip_address,
-                user_agent, client_name, client_os, device_type)
-           SELECT id, gen_random_uuid(), 'amber-otter', now() + interval '30 d',
-                  interval '336 h', interval '60 s', '198.51.100.7',
+        # One after the other for all users: nobody's sessions lie side by side, as in real life.
+        *[
+            """INSERT INTO user_sessions
+               (user_id, id, label, created_at, expires_at, idle_timeout, activity_resolution,
+                ip_address, user_agent, client_name, client_os, device_type)
+           SELECT id, gen_random_uuid(), 'amber-otter', now() - interval '1 d',
+                  now() + interval '30 d', interval '336 h', interval '60 s', '198.51.100.7',
                   'Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0',
-                  'Firefox', 'Linux', 'desktop' FROM users""",
+                  'Firefox', 'Linux', 'desktop' FROM users"""
+        ]
+        * sessions,
         "VACUUM (ANALYZE) users, user_sessions",
     )
 
