@@ -9,11 +9,12 @@ CPU is that of its processes, the database's that of all of PostgreSQL's, both f
 """
 
 import argparse
+import os
 import random
 import secrets
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +22,7 @@ from urllib.parse import parse_qs, urlsplit
 import checks
 import environments
 import machine
+import own_rows
 import report
 import rows
 import serving
@@ -171,10 +173,14 @@ OURS = {
 
 def environment(contender: Contender, url: str, secret: str) -> dict[str, str]:
     """What a contender's server finds in its environment; ours refuses names it does not know."""
-    shared = settings(url, secret)
-    if contender.name != "ours":
-        return shared
-    return OURS | {"DATABASE_URL": url, "JWT_SECRET": secret}
+    if contender.name == "ours":
+        return plain() | OURS | {"DATABASE_URL": url, "JWT_SECRET": secret}
+    return plain() | settings(url, secret)
+
+
+def plain() -> dict[str, str]:
+    """What programs need of our own environment; none of a developer's settings."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
 
 
 def installed(contenders: list[Contender], skipped: dict[str, str]) -> dict[str, Path]:
@@ -196,6 +202,32 @@ def skip(skipped: dict[str, str], name: str, why: Exception) -> None:
     print(f"{name} is left out: {why}", file=sys.stderr)
 
 
+@dataclass(frozen=True)
+class Arena:
+    """What the contenders have in common."""
+
+    url: str
+    secret: str
+    programs: dict[str, Path]
+    ours: Rows
+    users: int
+    stack: AsyncExitStack  # ends the servers and their databases
+
+    async def enter(self, contender: Contender) -> Match:
+        """The contender, running, its answers looked at. Raises Missing and Wrong."""
+        url, rows_of = self.url, self.ours
+        program = self.programs[contender.name]
+        if contender.rows == "own":
+            url = await self.stack.enter_async_context(own_rows.database(url, contender))
+            found = environment(contender, url, self.secret)
+            rows_of = await own_rows.make(url, contender, program, found, self.users)
+        server = self.stack.enter_context(
+            serving.running(contender, program, environment(contender, url, self.secret))
+        )
+        await checks.check(server, rows_of)
+        return Match(server, rows_of)
+
+
 async def compare(
     url: str, contenders: list[Contender], programs: dict[str, Path], effort: Effort
 ) -> report.Results:
@@ -205,20 +237,14 @@ async def compare(
     cluster, version = await cluster_of(url)
     print(f"Making {effort.sessions:,} sessions …", file=sys.stderr)
     ours = await rows.ours(url, secret, effort.sessions)
-    with ExitStack() as servers:
+    async with AsyncExitStack() as stack:
+        arena = Arena(url, secret, programs, ours, effort.sessions // rows.PER_USER, stack)
         matches = []
         for contender in contenders:
             try:
-                server = servers.enter_context(
-                    serving.running(
-                        contender, programs[contender.name], environment(contender, url, secret)
-                    )
-                )
-                await checks.check(server, ours)
+                matches.append(await arena.enter(contender))
             except (Missing, checks.Wrong) as error:
                 skip(skipped, contender.name, error)
-                continue
-            matches.append(Match(server, ours))
         total = (effort.rounds + 1) * len(list(steps(matches)))
         with Progress(total) as progress:
             figures = await play(matches, cluster, effort, progress)

@@ -8,6 +8,7 @@ VIEWER = "{ viewer { id username } }"
 LIST = "{ mySessions { id label status isCurrent createdAt lastActiveAt expiresAt } }"
 CREATE = "mutation { createSession { token expiresAt session { id label } } }"
 REVOKE = "mutation($id: ID!) { revokeSession(id: $id) { status } }"
+UNAUTHORIZED = 401
 OPERATIONS = ("viewer", "list", "create", "revoke")
 
 
@@ -69,6 +70,10 @@ class GraphQL:
         """Ends one of the caller's sessions."""
         return Request(self._post(REVOKE, caller.credential, id=target), "REVOKED")
 
+    def refuses(self, status: int, answer: Any) -> bool:
+        """Whether this is the answer to somebody whose session has ended."""
+        return status == UNAUTHORIZED and "viewer" not in f"{answer}"
+
     def told(self, answer: Any, operation: str) -> Any:
         """The value of the operation's field."""
         fields = {"viewer": "viewer", "list": "mySessions", "create": "createSession"}
@@ -103,6 +108,11 @@ class Rest:
         text = http("DELETE", f"/sessions/{target}", **self._headers(caller.credential))
         return Request(text, "REVOKED")
 
+    def refuses(self, status: int, answer: Any) -> bool:
+        """Whether this is the answer to somebody whose session has ended."""
+        del answer
+        return status == UNAUTHORIZED
+
     def told(self, answer: Any, operation: str) -> Any:
         """The whole answer."""
         del operation
@@ -116,3 +126,45 @@ class Static(Rest):
     def viewer(self, caller: Caller) -> Request:
         """A constant."""
         return Request(super().viewer(caller).text, "everybody")
+
+
+@dataclass(frozen=True)
+class BetterAuth:
+    """better-auth's own paths, and its cookie."""
+
+    def _send(self, method: str, path: str, credential: str, body: object = None) -> str:
+        headers = {"Origin": "http://127.0.0.1"}
+        if credential:
+            headers["Cookie"] = f"better-auth.session_token={credential}"
+        return http(method, f"/api/auth/{path}", body, **headers)
+
+    def viewer(self, caller: Caller) -> Request:
+        """Asks who calls."""
+        return Request(self._send("GET", "get-session", caller.credential), caller.username)
+
+    def list(self, caller: Caller) -> Request:
+        """Asks for the caller's sessions."""
+        return Request(self._send("GET", "list-sessions", caller.credential), caller.session_id)
+
+    def create(self) -> Request:
+        """Asks for a guest and a session."""
+        return Request(self._send("POST", "sign-in/anonymous", "", {}), "token")
+
+    def revoke(self, caller: Caller, target: str) -> Request:
+        """Ends one of the caller's sessions, by its token."""
+        body = {"token": target}
+        return Request(self._send("POST", "revoke-session", caller.credential, body), "status")
+
+    def refuses(self, status: int, answer: Any) -> bool:
+        """Whether this is the answer to somebody whose session has ended."""
+        del status
+        return answer is None
+
+    def told(self, answer: Any, operation: str) -> Any:
+        """The answer in our words."""
+        if operation == "viewer":
+            return {"id": answer["user"]["id"], "username": answer["user"]["name"]}
+        return {"session": {"id": answer["token"]}} if operation == "create" else answer
+
+
+Dialect = GraphQL | Rest | BetterAuth

@@ -20,7 +20,7 @@ CONTENDERS = Path(__file__).resolve().parent / "contenders"
 STATE = ROOT / ".state" / "bench"
 GOCODE = Path("/usr/share/gocode")  # where Debian puts the sources of Go packages
 GO_PACKAGES = ("github.com/jackc/pgx/v4", "github.com/golang-jwt/jwt")
-PIP = "-m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock"
+PIP = "-m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock"
 
 
 class Missing(Exception):
@@ -31,9 +31,8 @@ def place(name: str) -> Path:
     """The folder that a contender runs in, with its files as they are now."""
     folder = STATE / name
     folder.mkdir(parents=True, exist_ok=True)
-    for source in (CONTENDERS / name).iterdir():
-        if source.is_file():
-            shutil.copy(source, folder)
+    unwanted = shutil.ignore_patterns("__pycache__", "node_modules")
+    shutil.copytree(CONTENDERS / name, folder, dirs_exist_ok=True, ignore=unwanted)
     return folder
 
 

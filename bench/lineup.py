@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import environments
-from dialects import OPERATIONS, GraphQL, Rest, Static
+from dialects import OPERATIONS, BetterAuth, Dialect, GraphQL, Rest, Static
 
 UVICORN = "-m uvicorn app:app --host 127.0.0.1 --port {port} --loop uvloop --http httptools"
 GRAPHQL = GraphQL()
@@ -21,9 +21,9 @@ class Contender:
     what: str
     install: Callable[[str], Path]
     words: str
-    speaks: GraphQL | Rest = GRAPHQL
+    speaks: Dialect = GRAPHQL
     operations: tuple[str, ...] = OPERATIONS
-    rows: str = "ours"  # whose tables it reads; "none" where it reads none
+    rows: str = "ours"  # whose tables it reads: ours, its own, none
 
     @property
     def folder(self) -> Path:
@@ -68,6 +68,31 @@ LINEUP = (
     Contender("yoga", "GraphQL Yoga, jose, pg", NODE, "server.mjs"),
     Contender("apollo", "Apollo Server, jose, pg", NODE, "server.mjs"),
     Contender("go-rest", "net/http, pgx, golang-jwt; no GraphQL", GO, "", Rest()),
+    Contender(
+        "better-auth",
+        "its own tables, looked up on every request; no GraphQL",
+        NODE,
+        "server.mjs",
+        BetterAuth(),
+        rows="own",
+    ),
+    Contender(
+        "fastapi-users",
+        "its database strategy; no GraphQL",
+        PYTHON,
+        f"{UVICORN} {QUIET}",
+        Rest(created='"token"'),
+        rows="own",
+    ),
+    Contender(
+        "django-sessions",
+        "sessions in the database, gunicorn with ten threads; no GraphQL",
+        PYTHON,
+        "-m gunicorn wsgi --bind 127.0.0.1:{port} --worker-class gthread --threads 10"
+        " --keep-alive 30 --log-level warning",
+        Rest(cookie="sessionid", created='"session"'),
+        rows="own",
+    ),
 )
 
 

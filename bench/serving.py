@@ -3,7 +3,6 @@
 import asyncio
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -69,7 +68,7 @@ def running(
         process = subprocess.Popen(  # noqa: S603 - a contender, and no shell
             [program, *words],
             cwd=contender.folder,
-            env=plain_environment() | environment | {"PORT": str(port)},
+            env=environment | {"PORT": str(port)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -79,11 +78,6 @@ def running(
         yield Server(contender, port, process)
     finally:
         end(process)
-
-
-def plain_environment() -> dict[str, str]:
-    """What programs need of ours; none of a developer's settings."""
-    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
 
 
 def free_port() -> int:
