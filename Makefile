@@ -43,7 +43,7 @@ sdl: $(VENV)/.dev
 
 # Figures, on a PostgreSQL that is thrown away; BENCH_DATABASE_URL names another.
 bench: $(VENV)/.dev
-	@$(PYTHON) bench/compare.py $(BENCH)
+	@$(PYTHON) bench/compare.py --readme $(BENCH)
 	@$(PYTHON) bench/activity.py
 	@$(PYTHON) bench/sign_ins.py
 	@$(PYTHON) bench/sign_in_times.py

@@ -12,6 +12,7 @@ import argparse
 import os
 import random
 import secrets
+import statistics
 import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -29,7 +30,7 @@ import serving
 from dialects import Request
 from environments import Missing
 from figures import Figure, Round
-from ground import connected, run
+from ground import beside, connected, run
 from lineup import Contender, chosen
 from progress import Progress
 from rows import Rows
@@ -51,7 +52,7 @@ class Effort:
 
 
 FULL = Effort(rounds=5, seconds=3, warm_up=3, sessions=1_000_000)
-QUICK = Effort(rounds=3, seconds=0.7, warm_up=0.5, sessions=100_000)
+QUICK = Effort(rounds=3, seconds=0.4, warm_up=0.4, sessions=100_000)
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,15 @@ async def cluster_of(url: str) -> tuple[Cluster, str]:
     return Cluster(postmaster), version
 
 
-async def one_round(match: Match, cluster: Cluster, operation: str, seconds: float) -> Round:
+async def one_round(
+    match: Match, cluster: Cluster, operation: str, seconds: float, *, connections: int = 32
+) -> Round:
     """What one contender does in one operation for so long."""
     requests = await match.requests(operation, seconds)
     random.shuffle(requests)
     server, database = machine.cpu(match.server.pid), cluster.cpu()
     tally = await serving.put_under_load(
-        match.server, requests, seconds, again=operation != "revoke"
+        match.server, requests, seconds, connections=connections, again=operation != "revoke"
     )
     return Round.of(
         tally,
@@ -130,6 +133,23 @@ async def play(
     for (name, operation), rounds in seen.items():
         figures[name][operation] = Figure.of(rounds)
     return figures
+
+
+async def coalescing(match: Match, cluster: Cluster, effort: Effort) -> dict[str, float]:
+    """The database's CPU per check when 32 ask at once, and when one asks after the other."""
+    seen: dict[int, list[float]] = {1: [], 32: []}
+    for _ in range(effort.rounds):
+        for connections, found in seen.items():
+            done = await one_round(
+                match, cluster, "viewer", effort.seconds, connections=connections
+            )
+            found.append(done.database_cpu_us)
+    alone, at_once = statistics.median(seen[1]), statistics.median(seen[32])
+    return {
+        "database_cpu_us_at_1": alone,
+        "database_cpu_us_at_32": at_once,
+        "ratio": at_once / alone if alone else 0,
+    }
 
 
 def steps(matches: list[Match]) -> Iterator[tuple[str, Match]]:
@@ -178,6 +198,11 @@ def environment(contender: Contender, url: str, secret: str) -> dict[str, str]:
     return plain() | settings(url, secret)
 
 
+def new_secret() -> str:
+    """What signs this run's tokens."""
+    return secrets.token_urlsafe(36)
+
+
 def plain() -> dict[str, str]:
     """What programs need of our own environment; none of a developer's settings."""
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
@@ -218,7 +243,7 @@ class Arena:
         url, rows_of = self.url, self.ours
         program = self.programs[contender.name]
         if contender.rows == "own":
-            url = await self.stack.enter_async_context(own_rows.database(url, contender))
+            url = await self.stack.enter_async_context(beside(url, contender.name))
             found = environment(contender, url, self.secret)
             rows_of = await own_rows.make(url, contender, program, found, self.users)
         server = self.stack.enter_context(
@@ -232,7 +257,7 @@ async def compare(
     url: str, contenders: list[Contender], programs: dict[str, Path], effort: Effort
 ) -> report.Results:
     """Starts, checks and times them."""
-    secret = secrets.token_urlsafe(36)
+    secret = new_secret()
     skipped: dict[str, str] = {}
     cluster, version = await cluster_of(url)
     print(f"Making {effort.sessions:,} sessions …", file=sys.stderr)
@@ -248,8 +273,17 @@ async def compare(
         total = (effort.rounds + 1) * len(list(steps(matches)))
         with Progress(total) as progress:
             figures = await play(matches, cluster, effort, progress)
+        shared = [await coalescing(m, cluster, effort) for m in matches if m.name == "ours"]
     about = machine.describe(postgresql=version, node=environments.node_version())
-    return report.Results(about, figures, skipped, effort.rounds, effort.seconds, effort.sessions)
+    return report.Results(
+        about,
+        figures,
+        skipped,
+        effort.rounds,
+        effort.seconds,
+        effort.sessions,
+        coalescing=shared[0] if shared else {},
+    )
 
 
 def main() -> None:
@@ -272,6 +306,8 @@ def main() -> None:
         results.skipped.update(skipped)
         report.show(results)
         report.write(results, asked.out)
+        if asked.readme:
+            report.publish(results)
 
     run(bench)
 
@@ -284,9 +320,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="how many")
     parser.add_argument("--seconds", type=float, help="of a round of one contender and operation")
     parser.add_argument("--sessions", type=int, help="rows in user_sessions")
-    parser.add_argument(
-        "--out", type=Path, default=environments.STATE, help="folder for what is written"
-    )
+    parser.add_argument("--out", type=Path, default=report.BENCH, help="folder for results.json")
+    parser.add_argument("--readme", action="store_true", help="write the README's part too")
     return parser.parse_args()
 
 

@@ -167,4 +167,5 @@ class BetterAuth:
         return {"session": {"id": answer["token"]}} if operation == "create" else answer
 
 
+GRAPHQL = GraphQL()
 Dialect = GraphQL | Rest | BetterAuth

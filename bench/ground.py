@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -68,6 +69,18 @@ async def connected(url: str) -> AsyncIterator[Any]:
         yield connection
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def beside(url: str, name: str) -> AsyncIterator[str]:
+    """The URL of a database for the block, on the same server as the one of that URL."""
+    parts = urlsplit(url)
+    database = f"{parts.path.lstrip('/')}_{name.replace('-', '_')}"
+    await execute(url, f"CREATE DATABASE {database}")
+    try:
+        yield parts._replace(path=f"/{database}").geturl()
+    finally:
+        await execute(url, f"DROP DATABASE {database} WITH (FORCE)")
 
 
 async def fill(url: str, users: int, *, sessions: int = 1) -> None:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import environments
-from dialects import OPERATIONS, BetterAuth, Dialect, GraphQL, Rest, Static
+from dialects import GRAPHQL, OPERATIONS, BetterAuth, Dialect, Rest, Static
 
 UVICORN = "-m uvicorn app:app --host 127.0.0.1 --port {port} --loop uvloop --http httptools"
-GRAPHQL = GraphQL()
 QUIET = "--no-access-log --log-level warning"
 
 

@@ -5,6 +5,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -81,6 +82,7 @@ def resident(root: int) -> float:
 def describe(**more: str) -> dict[str, str | int]:
     """What a reader must know of the machine to read its figures."""
     return {
+        "date": datetime.now(UTC).date().isoformat(),
         "cores": len(ALL),
         "cpu": processor(),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * PAGE / 1e9),

@@ -8,11 +8,10 @@ import base64
 import hashlib
 import hmac
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from dialects import Caller
 from environments import Missing
@@ -162,18 +161,6 @@ class OwnRows:
         """See Rows."""
         credential = self.own.credential(self.keys[session], self.secret)
         return Caller(caller.user_id, caller.username, session, credential)
-
-
-@asynccontextmanager
-async def database(url: str, contender: Contender) -> AsyncIterator[str]:
-    """The URL of a database for the contender alone, beside the one of that URL."""
-    parts = urlsplit(url)
-    name = f"{parts.path.lstrip('/')}_{contender.name.replace('-', '_')}"
-    await execute(url, f"CREATE DATABASE {name}")
-    try:
-        yield parts._replace(path=f"/{name}").geturl()
-    finally:
-        await execute(url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def make(

@@ -1,15 +1,20 @@
-"""What a comparison is written down as: a table for people, results.json, and the README's part."""
+"""What a comparison is written down as: tables, results.json, a chart, and the README's part."""
 
 import json
+import statistics
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import chart
 from dialects import OPERATIONS
-from figures import TARGETS, Figure, Figures, Target
+from figures import TARGETS, Figure, Figures
 
+BENCH = Path(__file__).resolve().parent
+README = BENCH.parent / "README.md"
+BEGIN, END = "<!-- bench: written by make bench -->", "<!-- /bench -->"
 DIGITS = 3
 
 
@@ -23,20 +28,18 @@ class Results:
     rounds: int
     seconds: float
     sessions: int
+    coalescing: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The members of results.json."""
         return {
-            "machine": self.machine,
-            "rounds": self.rounds,
-            "seconds": self.seconds,
-            "sessions": self.sessions,
+            **asdict(replace(self, contenders={})),
+            "coalescing": rounded(self.coalescing),
             "contenders": {
                 name: {operation: rounded(asdict(figure)) for operation, figure in of.items()}
                 for name, of in self.contenders.items()
             },
             "targets": list(judged(self.contenders)),
-            "skipped": self.skipped,
         }
 
 
@@ -46,23 +49,17 @@ def rounded(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def judged(figures: Figures) -> Iterator[dict[str, Any]]:
-    """What issue 9 asks, what was seen, and whether that is met."""
+    """What is asked of us, what was seen, and whether that is met."""
     for target in TARGETS:
         ratio = target.seen(figures)
         yield {
-            **asdict(target),
+            **rounded(asdict(target)),
             "seen": None if ratio is None else round(ratio, DIGITS),
             "met": None if ratio is None else target.is_met(ratio),
         }
 
 
-def show(results: Results) -> None:
-    """Prints the tables."""
-    for operation in OPERATIONS:
-        print("\n".join(table(results.contenders, operation)), end="\n\n")
-    for target in TARGETS:
-        print(sentence(target, results.contenders))
-
+# The tables
 
 HEAD = (
     "| {} | req/s | of ours | p50 ms | p99 ms | server CPU s/1,000 | database CPU s/1,000"
@@ -70,13 +67,17 @@ HEAD = (
 )
 
 
+def tables(figures: Figures) -> str:
+    """A table for each operation, in Markdown."""
+    return "\n\n".join("\n".join(table(figures, operation)) for operation in OPERATIONS)
+
+
 def table(figures: Figures, operation: str) -> Iterator[str]:
-    """The lines of one operation's table, in Markdown; the fastest first."""
+    """The lines of one operation's table; the fastest first."""
     yield HEAD.format(operation)
     yield "|---" + "|---:" * 8 + "|"
-    found = [(of[operation], name) for name, of in figures.items() if operation in of]
     ours = figures.get("ours", {}).get(operation)
-    for figure, name in sorted(found, key=lambda pair: -pair[0].requests_per_second):
+    for name, figure in chart.bars(figures, operation):
         yield row(name, figure, ours)
 
 
@@ -97,19 +98,104 @@ def row(name: str, figure: Figure, ours: Figure | None) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def sentence(target: Target, figures: Figures) -> str:
-    """What a target asks and what was seen."""
-    ratio = target.seen(figures)
-    what = f"{target.operation}: {target.figure} ours / {target.other}"
-    bound = f"{'>=' if target.at_least else '<='} {target.bound:.2f}"
-    if ratio is None:
-        return f"{what:<55} {bound:>8}   not measured"
-    return f"{what:<55} {bound:>8}   {ratio:6.2f}   {'met' if target.is_met(ratio) else 'MISSED'}"
+def asked(figures: Figures) -> Iterator[str]:
+    """The lines of the table of what is asked of us."""
+    yield "| ours divided by | | asked | seen |"
+    yield "|---|---|---:|---:|"
+    for target in TARGETS:
+        ratio = target.seen(figures)
+        what = f"{target.operation}, {target.figure.replace('_', ' ')}"
+        bound = f"{'≥' if target.at_least else '≤'} {target.bound:.2f}"
+        seen = "not measured" if ratio is None else f"{ratio:.2f}"
+        missed = "" if ratio is None or target.is_met(ratio) else " (missed)"
+        yield f"| {target.other} | {what} | {bound} | {seen}{missed} |"
 
 
-def write(results: Results, folder: Path) -> None:
-    """Writes results.json."""
+def notes(results: Results) -> Iterator[str]:
+    """What a reader must know beside the tables."""
+    about = results.machine
+    yield (
+        f"{about['date']}: {about['cores']} cores ({about['cpu']}), {about['memory_gb']} GB, Linux"
+        f" {about['kernel']}, Python {about['python']}, PostgreSQL {about['postgresql']}, Node"
+        f" {about['node'] or '-'}. {results.rounds} interleaved rounds of {results.seconds:g} s,"
+        f" medians; {results.sessions:,} sessions, 32 connections, one process and one core each."
+        " °: the server's core was not full, something else set the pace."
+    )
+    loads = [f.client_cpu_us for of in results.contenders.values() for f in of.values()]
+    yield f"The load took {statistics.median(loads):.0f} µs of CPU a request (median), elsewhere."
+    for name, why in results.skipped.items():
+        yield f"Left out: {name} ({why})."
+
+
+def show(results: Results) -> None:
+    """Prints it."""
+    print(tables(results.contenders), "\n".join(asked(results.contenders)), sep="\n\n", end="\n\n")
+    print("\n".join(notes(results)))
+
+
+# The files
+
+
+def write(results: Results, folder: Path = BENCH) -> None:
+    """Writes results.json; what other benches added to it stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "results.json"
-    file.write_text(f"{json.dumps(results.as_json(), indent=2, ensure_ascii=False)}\n")
-    print(f"written: {file}", file=sys.stderr)
+    save(folder / "results.json", results.as_json())
+
+
+def add(section: str, found: dict[str, Any], folder: Path = BENCH) -> None:
+    """Writes a section of results.json, the others stay."""
+    save(folder / "results.json", {section: rounded(found)})
+
+
+def save(file: Path, members: dict[str, Any]) -> None:
+    """Puts members into a JSON file."""
+    before = json.loads(file.read_text()) if file.exists() else {}
+    text = json.dumps(before | members, indent=2, ensure_ascii=False)
+    file.write_text(f"{text}\n")
+    print(f"Written: {file.name}", file=sys.stderr)
+
+
+def publish(results: Results, folder: Path = BENCH, readme: Path = README) -> None:
+    """Writes the chart, all tables, and the part between the marks of the README."""
+    (folder / "chart.svg").write_text(chart.draw(results.contenders))
+    (folder / "RESULTS.md").write_text("\n\n".join(full(results)) + "\n")
+    before, _, rest = readme.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    part = "\n\n".join([BEGIN, *short(results), END])
+    readme.write_text(f"{before}{part}{after}")
+
+
+def full(results: Results) -> Iterator[str]:
+    """The paragraphs of RESULTS.md."""
+    yield "# What was measured last"
+    yield "Written by `make bench`; [results.json](results.json) has more."
+    yield "\n\n".join(notes(results))
+    yield tables(results.contenders)
+    yield "\n".join(asked(results.contenders))
+
+
+def short(results: Results) -> Iterator[str]:
+    """The paragraphs of the README's part."""
+    yield "![Requests a second of each contender](bench/chart.svg)"
+    yield "\n".join(summary(results.contenders))
+    yield next(notes(results))
+
+
+def summary(figures: Figures) -> Iterator[str]:
+    """The lines of one table of all operations: requests a second, and µs of the server's CPU."""
+    yield f"| | {' | '.join(f'{operation}/s | CPU µs' for operation in OPERATIONS)} | MB |"
+    yield "|---" + "|---:" * (2 * len(OPERATIONS) + 1) + "|"
+    for name, _ in chart.bars(figures, OPERATIONS[0]):
+        cells = [f"**{name}**" if name == "ours" else name]
+        for operation in OPERATIONS:
+            cells += cell(figures[name].get(operation))
+        cells.append(f"{max(figure.memory_mb for figure in figures[name].values()):.0f}")
+        yield f"| {' | '.join(cells)} |"
+
+
+def cell(figure: Figure | None) -> list[str]:
+    """Requests a second and CPU of one operation."""
+    if figure is None:
+        return ["", ""]
+    rate = f"{figure.requests_per_second:,.0f}{'' if figure.core_full else ' °'}"
+    return [rate, f"{figure.server_cpu_us:,.0f}"]

@@ -117,12 +117,20 @@ async def ours(url: str, secret: str, sessions: int) -> OurRows:
         "VACUUM (ANALYZE) usernames",
         "CHECKPOINT",
     )
+    return await callers_of(url, ring)
+
+
+async def callers_of(url: str, ring: KeyRing) -> OurRows:
+    """Our tables as they are, and who will call."""
     async with connected(url) as db:
         found = await db.fetch(
             """SELECT DISTINCT ON (u.id) u.id, u.username, s.id AS session_id
-               FROM (SELECT id, username FROM users ORDER BY random() LIMIT $1) u
-               JOIN user_sessions s ON s.user_id = u.id""",
+               FROM (SELECT id, username FROM users u
+                     WHERE EXISTS (SELECT FROM user_sessions s
+                                   WHERE s.user_id = u.id AND s.expires_at > now())
+                     ORDER BY random() LIMIT $1) u
+               JOIN user_sessions s ON s.user_id = u.id AND s.expires_at > now()""",
             2 * CALLERS,
         )
     callers = [caller_of(ring, *row) for row in found]
-    return OurRows(url, ring, callers[:CALLERS], callers[CALLERS:])
+    return OurRows(url, ring, callers[: len(callers) // 2], callers[len(callers) // 2 :])
