@@ -14,6 +14,7 @@ import random
 import secrets
 import statistics
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -89,11 +90,28 @@ class Cluster:
         return machine.cpu(self.postmaster) if self.postmaster else 0
 
 
+class Others:
+    """Whoever else works on this machine: what they use, the figures lack."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.began, self.used = time.monotonic(), self._used()
+
+    def _used(self) -> float:
+        return machine.busy() - machine.cpu(os.getpid()) - self.cluster.cpu()
+
+    def cores(self) -> float:
+        """How many cores they have kept busy since."""
+        return round((self._used() - self.used) / (time.monotonic() - self.began), 2)
+
+
 async def cluster_of(url: str) -> tuple[Cluster, str]:
     """The cluster behind a URL, put beside the server's core, and its version."""
     async with connected(url) as db:
         version = str(await db.fetchval("SHOW server_version"))
         postmaster = machine.parent(await db.fetchval("SELECT pg_backend_pid()"))
+        if not machine.is_called(postmaster, "postgres"):  # it is on another machine
+            postmaster = 0
         for pid in machine.tree(postmaster) if postmaster else ():
             machine.pin(pid, machine.OTHERS)
     return Cluster(postmaster), version
@@ -266,15 +284,20 @@ async def compare(
         arena = Arena(url, secret, programs, ours, effort.sessions // rows.PER_USER, stack)
         matches = []
         for contender in contenders:
+            print(f"Starting {contender.name} …", file=sys.stderr)
             try:
                 matches.append(await arena.enter(contender))
             except (Missing, checks.Wrong) as error:
                 skip(skipped, contender.name, error)
         total = (effort.rounds + 1) * len(list(steps(matches)))
+        others = Others(cluster)
         with Progress(total) as progress:
             figures = await play(matches, cluster, effort, progress)
+        meanwhile = others.cores()
         shared = [await coalescing(m, cluster, effort) for m in matches if m.name == "ours"]
-    about = machine.describe(postgresql=version, node=environments.node_version())
+    about = machine.describe(
+        postgresql=version, node=environments.node_version(), others_cores=meanwhile
+    )
     return report.Results(
         about,
         figures,

@@ -28,7 +28,7 @@ class Round:
         """What a load and the processes' times come to; times in seconds, memory in MB."""
         each = 1e6 / max(tally.answered, 1)
         return cls(
-            requests_per_second=tally.in_time / tally.window if tally.window else 0,
+            requests_per_second=tally.answered / tally.seconds if tally.seconds else 0,
             server_cpu_us=server_cpu * each,
             database_cpu_us=database_cpu * each,
             client_cpu_us=tally.cpu * each,

@@ -83,7 +83,7 @@ async def beside(url: str, name: str) -> AsyncIterator[str]:
         await execute(url, f"DROP DATABASE {database} WITH (FORCE)")
 
 
-async def fill(url: str, users: int, *, sessions: int = 1) -> None:
+async def fill(url: str, users: int, *, sessions: int = 1, resolution: str = "60 s") -> None:
     """Users with so many live sessions each, as guests are who came back."""
     await execute(
         url,
@@ -91,11 +91,12 @@ async def fill(url: str, users: int, *, sessions: int = 1) -> None:
             SELECT gen_random_uuid(), 'guest-' || n, true FROM generate_series(1, {users}) n""",
         # One after the other for all users: nobody's sessions lie side by side, as in real life.
         *[
-            """INSERT INTO user_sessions
+            f"""INSERT INTO user_sessions
                (user_id, id, label, created_at, expires_at, idle_timeout, activity_resolution,
                 ip_address, user_agent, client_name, client_os, device_type)
            SELECT id, gen_random_uuid(), 'amber-otter', now() - interval '1 d',
-                  now() + interval '30 d', interval '336 h', interval '60 s', '198.51.100.7',
+                  now() + interval '30 d', interval '336 h', interval '{resolution}',
+                  '198.51.100.7',
                   'Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0',
                   'Firefox', 'Linux', 'desktop' FROM users"""
         ]

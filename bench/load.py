@@ -43,10 +43,8 @@ class Tally:
     """What came of it. Latencies in ms; `seconds` from the first request to the last answer."""
 
     answered: int = 0
-    in_time: int = 0
     errors: int = 0
     seconds: float = 0
-    window: float = 0  # in which `in_time` were answered
     cpu: float = 0  # seconds of this process
     latencies: list[float] = field(default_factory=list)
 
@@ -108,12 +106,11 @@ def drive(plan: Plan) -> Tally:
             client.read = b""
             tally.latencies.append((now - client.began) * 1000)
             tally.errors += not (answer[STATUS] == status and client.mark in answer)
-            tally.in_time += now <= end
             if not part or now >= end or not send(client, left):
                 poller.unregister(number)
                 waiting -= 1
     tally.cpu, tally.seconds = time.process_time() - cpu, now - began
-    tally.window, tally.answered = min(tally.seconds, plan.seconds), len(tally.latencies)
+    tally.answered = len(tally.latencies)
     for client in clients.values():
         client.socket.close()
     return tally

@@ -48,6 +48,13 @@ def stat(pid: int) -> list[str]:
     return []
 
 
+def is_called(pid: int, name: str) -> bool:
+    """Whether a process runs a program of that name."""
+    with suppress(OSError):
+        return (PROC / str(pid) / "comm").read_text().strip() == name
+    return False
+
+
 def parent(pid: int) -> int:
     """A process's parent; 0 when it is gone."""
     fields = stat(pid)
@@ -74,12 +81,21 @@ def cpu(root: int) -> float:
     return ticks / TICKS
 
 
+def busy() -> float:
+    """Seconds of CPU that all cores together have worked; 0 where the system does not tell."""
+    with suppress(OSError):
+        _, *ticks = (PROC / "stat").read_text().splitlines()[0].split()
+        user, nice, system, _idle, _waiting, *interrupts = map(int, ticks[:8])
+        return (user + nice + system + sum(interrupts)) / TICKS
+    return 0
+
+
 def resident(root: int) -> float:
     """Megabytes that a process and its descendants have in memory."""
     return sum(int(fields[21]) for pid in tree(root) if (fields := stat(pid))) * PAGE / MEGABYTE
 
 
-def describe(**more: str) -> dict[str, str | int]:
+def describe(**more: str | float) -> dict[str, str | float]:
     """What a reader must know of the machine to read its figures."""
     return {
         "date": datetime.now(UTC).date().isoformat(),

@@ -119,6 +119,7 @@ def notes(results: Results) -> Iterator[str]:
         f" {about['kernel']}, Python {about['python']}, PostgreSQL {about['postgresql']}, Node"
         f" {about['node'] or '-'}. {results.rounds} interleaved rounds of {results.seconds:g} s,"
         f" medians; {results.sessions:,} sessions, 32 connections, one process and one core each."
+        f" Others kept {about.get('others_cores', 0):.1f} cores busy meanwhile."
         " °: the server's core was not full, something else set the pace."
     )
     loads = [f.client_cpu_us for of in results.contenders.values() for f in of.values()]

@@ -55,7 +55,7 @@ class OurRows:
                        (user_id, id, label, created_at, expires_at, idle_timeout,
                         activity_resolution)
                    SELECT u.id, gen_random_uuid(), 'to be ended', now() - interval '1 h',
-                          now() + interval '30 d', interval '336 h', interval '60 s'
+                          now() + interval '30 d', interval '336 h', interval '1 h'
                    FROM generate_series(1, $2::int) n, unnest($1::uuid[]) u (id)
                    RETURNING user_id, id""",
                 list(by_id),
@@ -110,7 +110,10 @@ def caller_of(ring: KeyRing, user_id: Any, username: str, session_id: Any) -> Ca
 async def ours(url: str, secret: str, sessions: int) -> OurRows:
     """Our tables with so many sessions, five a user, and who will call."""
     ring = keys.ring(secret)
-    await fill(url, max(sessions // PER_USER, 2 * CALLERS), sessions=PER_USER)
+    # Ours notes once a minute that a session was used. Between two of its rounds a minute passes,
+    # so that would be once a round: in proportion, many times what it costs those who are busy.
+    users = max(sessions // PER_USER, 2 * CALLERS)
+    await fill(url, users, sessions=PER_USER, resolution="1 h")
     await execute(
         url,
         "INSERT INTO usernames (username_key, user_id) SELECT username, id FROM users",
