@@ -1,5 +1,6 @@
 # make serve   sets everything up and runs the server       make test    sets everything up and tests
 # make check   what CI runs                                 make migrate brings DATABASE_URL to this code
+# make bench   figures, ours beside others', takes long     make bench-quick two minutes of it
 # The environment is made with plain pip, from hash-locked requirements, once per change of these.
 
 SHELL := /bin/sh
@@ -8,7 +9,7 @@ PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes
 SOURCES := app.py settings.py context.py auth background bench compiler db live resolvers schema server web tools tests alembic
 
-.PHONY: serve test check migrate graphiql bench format lint types sdl lock clean
+.PHONY: serve test check migrate graphiql bench bench-quick bench-lock format lint types sdl lock clean
 
 serve: $(VENV)/.runtime
 	@exec $(PYTHON) app.py serve --ends-with $$PPID
@@ -42,12 +43,20 @@ sdl: $(VENV)/.dev
 
 # Figures, on a PostgreSQL that is thrown away; BENCH_DATABASE_URL names another.
 bench: $(VENV)/.dev
+	@$(PYTHON) bench/compare.py --readme $(BENCH)
 	@$(PYTHON) bench/activity.py
 	@$(PYTHON) bench/compiled.py
 	@$(PYTHON) bench/sign_ins.py
 	@$(PYTHON) bench/sign_in_times.py
 	@$(PYTHON) bench/sockets.py
 	@ROWS=$${ROWS:-1000000} $(PYTHON) bench/growth.py
+
+bench-quick: $(VENV)/.dev
+	@$(PYTHON) bench/compare.py --quick $(BENCH)
+
+# The contenders' lock files, anew.
+bench-lock: $(VENV)/.dev
+	@$(PYTHON) bench/locks.py
 
 # Locks without registry hosts; uv writes them, pip reads them.
 lock: $(VENV)/.dev

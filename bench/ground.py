@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -70,19 +71,36 @@ async def connected(url: str) -> AsyncIterator[Any]:
         await connection.close()
 
 
-async def fill(url: str, users: int) -> None:
-    """Users with one live session each, as guests are who came back."""
+@asynccontextmanager
+async def beside(url: str, name: str) -> AsyncIterator[str]:
+    """The URL of a database for the block, on the same server as the one of that URL."""
+    parts = urlsplit(url)
+    database = f"{parts.path.lstrip('/')}_{name.replace('-', '_')}"
+    await execute(url, f"CREATE DATABASE {database}")
+    try:
+        yield parts._replace(path=f"/{database}").geturl()
+    finally:
+        await execute(url, f"DROP DATABASE {database} WITH (FORCE)")
+
+
+async def fill(url: str, users: int, *, sessions: int = 1, resolution: str = "60 s") -> None:
+    """Users with so many live sessions each, as guests are who came back."""
     await execute(
         url,
         f"""INSERT INTO users (id, username, is_guest)
             SELECT gen_random_uuid(), 'guest-' || n, true FROM generate_series(1, {users}) n""",
-        """INSERT INTO user_sessions
-               (user_id, id, label, expires_at, idle_timeout, activity_resolution, ip_address,
-                user_agent, client_name, client_os, device_type)
-           SELECT id, gen_random_uuid(), 'amber-otter', now() + interval '30 d',
-                  interval '336 h', interval '60 s', '198.51.100.7',
+        # One after the other for all users: nobody's sessions lie side by side, as in real life.
+        *[
+            f"""INSERT INTO user_sessions
+               (user_id, id, label, created_at, expires_at, idle_timeout, activity_resolution,
+                ip_address, user_agent, client_name, client_os, device_type)
+           SELECT id, gen_random_uuid(), 'amber-otter', now() - interval '1 d',
+                  now() + interval '30 d', interval '336 h', interval '{resolution}',
+                  '198.51.100.7',
                   'Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0',
-                  'Firefox', 'Linux', 'desktop' FROM users""",
+                  'Firefox', 'Linux', 'desktop' FROM users"""
+        ]
+        * sessions,
         "VACUUM (ANALYZE) users, user_sessions",
     )
 

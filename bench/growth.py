@@ -1,4 +1,4 @@
-"""What it is like with very many sessions: purge, lists, bulk revocation, space on the disk.
+"""What it is like with very many sessions: checks, lists, bulk revocation, purge, disk space.
 
 ROWS sets how many sessions there are (10,000,000 unless it says otherwise; about 7 GB, and some
 minutes to make). A tenth of them have expired longer ago than the retention.
@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import growth_checks
 from ground import connected, execute, run, show
 
 from background import cleanup
@@ -38,9 +39,9 @@ ID = """CAST(lpad(to_hex(CAST(extract(epoch FROM {}) * 1000 AS bigint)), 12, '0'
              || '8' || substr(md5(random()::text), 1, 15) AS uuid)"""
 
 
-async def fill(url: str) -> None:
+async def fill(url: str, sessions: int = ROWS) -> None:
     """Users with five sessions each, made over the last hundred days."""
-    users = ROWS // PER_USER
+    users = sessions // PER_USER
     moment = "now() - interval '100 d' * (1 - n::float8 / {})"
     for first in range(1, users + 1, BATCH):
         last = min(users, first + BATCH - 1)
@@ -115,6 +116,7 @@ async def bench(url: str) -> None:
     began = time.perf_counter()
     await fill(url)
     print(f"{ROWS:,} sessions made in {time.perf_counter() - began:.0f} s")
+    await growth_checks.compare(url, ROWS, fill)
     database, live = (Database(url, timeout=600, pool_size=AT_ONCE) for _ in range(2))
     async with connected(url) as db:
         await space(db)

@@ -1,0 +1,143 @@
+"""What a check and a list cost among few sessions and among very many: a part of growth.py.
+
+Our server under load, on a small database and on a large one beside it, in turns; the same number
+of callers (a hot set) on both. And the door's own statement, as PostgreSQL was sent it, explained
+with the buffers that it touches.
+"""
+
+import asyncio
+import json
+import re
+import secrets
+import statistics
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import compare as bench
+import report
+import rows
+import serving
+from compare import Cluster, Match
+from ground import beside, connected
+from lineup import chosen
+from progress import Progress
+from rows import OurRows
+
+from auth import keys
+from db import migrations
+
+SMALL = 10_000  # sessions
+ROUNDS, SECONDS = 5, 2
+SAME = 1.2  # a check among many by one among few, at most
+BUFFERS = 10  # of a check, at most
+Fill = Callable[[str, int], Awaitable[None]]
+
+# What the door sends is found by what it reads, and its parameters by what they stand beside.
+DOORS = """SELECT query FROM pg_stat_activity
+           WHERE datname = current_database() AND query ~ 'user_sessions s\\s+JOIN users u'
+           ORDER BY query_start DESC LIMIT 1"""
+USER = re.compile(r"s\.user_id = (?:ANY\()?\$(\d+)")
+SESSION = re.compile(r"s\.id = (?:ANY\()?\$(\d+)")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two databases, our server on it."""
+
+    rows: OurRows
+    match: Match
+
+
+async def compare(url: str, many: int, fill: Fill) -> None:
+    """Measures, prints and writes down; the large database is filled already."""
+    secret = bench.new_secret()
+    cluster, _ = await bench.cluster_of(url)
+    async with AsyncExitStack() as stack:
+        small = await stack.enter_async_context(beside(url, "small"))
+        await asyncio.to_thread(migrations.upgrade, small)
+        await fill(small, SMALL)
+        sides = {
+            number: await enter(stack, where, secret)
+            for number, where in ((SMALL, small), (many, url))
+        }
+        cpu = await play(sides, cluster)
+        buffers = {number: await touched(side) for number, side in sides.items()}
+    tell(cpu, buffers, many)
+
+
+async def enter(stack: AsyncExitStack, url: str, secret: str) -> Side:
+    """Our server on a database, and who calls."""
+    contender = chosen("ours")[0]
+    of = await rows.callers_of(url, keys.ring(secret))
+    found = bench.environment(contender, url, secret)
+    program = contender.install(contender.name)
+    server = stack.enter_context(serving.running(contender, program, found))
+    return Side(of, Match(server, of))
+
+
+async def play(sides: dict[int, Side], cluster: Cluster) -> dict[tuple[str, int], float]:
+    """The database's µs per check and per list, by the number of sessions."""
+    seen: dict[tuple[str, int], list[float]] = {}
+    with Progress((ROUNDS + 1) * 2 * len(sides)) as progress:
+        for turn in range(ROUNDS + 1):  # the first warms up
+            for operation in ("viewer", "list"):
+                for number, side in sides.items():
+                    progress.step(f"{operation} among {number:,}")
+                    done = await bench.one_round(side.match, cluster, operation, SECONDS)
+                    if turn:
+                        seen.setdefault((operation, number), []).append(done.database_cpu_us)
+    return {which: statistics.median(found) for which, found in seen.items()}
+
+
+async def touched(side: Side) -> int | None:
+    """The buffers that the door's statement touches for one session; None where it is not found."""
+    caller = secrets.choice(side.rows.readers)
+    async with connected(side.rows.url) as db:
+        query = await db.fetchval(DOORS)
+        user, session = (pattern.search(query or "") for pattern in (USER, SESSION))
+        if not user or not session:
+            return None
+        ids = {int(user[1]): UUID(caller.user_id), int(session[1]): UUID(caller.session_id)}
+        statement = await db.prepare(query)
+        values = [
+            value_for(parameter.name, ids.get(place))
+            for place, parameter in enumerate(statement.get_parameters(), 1)
+        ]
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}"
+        await db.fetchval(explain, *values)  # fills the caches
+        plan = json.loads(await db.fetchval(explain, *values))[0]["Plan"]
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+
+def value_for(kind: str, found: UUID | None) -> Any:
+    """A value for a parameter of a type: an id, or several, or a duration."""
+    if found is None:
+        return timedelta(seconds=1) if kind == "interval" else None
+    return [found] if kind.endswith("[]") else found
+
+
+def tell(cpu: dict[tuple[str, int], float], buffers: dict[int, int | None], many: int) -> None:
+    """Prints and writes down what was seen."""
+    for (operation, number), each in cpu.items():
+        title = f"{operation} among {number:,} sessions, the database's CPU"
+        print(f"{title:<58} {each:9.1f} µs")
+    for number, blocks in buffers.items():
+        print(f"{f'a check among {number:,} sessions touches':<58} {blocks or '?':>9} buffers")
+    ratio = cpu["viewer", many] / cpu["viewer", SMALL]
+    largest = buffers[many]
+    report.add(
+        "growth",
+        {
+            "sessions": [SMALL, many],
+            "check_database_cpu_us": [cpu["viewer", SMALL], cpu["viewer", many]],
+            "list_database_cpu_us": [cpu["list", SMALL], cpu["list", many]],
+            "check_buffers": [buffers[SMALL], largest],
+            "ratio": ratio,
+            "target": SAME,
+            "met": ratio <= SAME and largest is not None and largest <= BUFFERS,
+        },
+    )
