@@ -1,7 +1,9 @@
 """What strangers send: bodies, documents and raw bytes that no client would. All get 4xx."""
 
+import contextlib
 import json
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -326,6 +328,49 @@ def test_a_body_whose_end_is_told_twice_is_refused_and_closed(talk: Talk) -> Non
     assert status == 400
     assert b"connection: close" in answer.lower()
     assert b"Content-Length and Transfer-Encoding" in answer
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "identity", "xchunked", "chunked, chunked"])
+def test_a_coding_that_is_not_chunked_is_refused_and_closed(talk: Talk, coding: str) -> None:
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    head = ("Host: localhost", KIND, f"Transfer-Encoding: {coding}")
+    status, answer = talk(request(*head, body=chunked))
+    assert status == 400
+    assert b"connection: close" in answer.lower()
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["errors"][0]["extensions"]["hint"]
+
+
+def test_what_is_no_http_is_refused_in_the_form_of_every_refusal(talk: Talk) -> None:
+    for nothing in (b"GET / HTTP/9.9\r\n\r\n", b"GET / HTTP/1.1\r\nHost localhost\r\n\r\n"):
+        status, answer = talk(nothing)
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert status == 400
+        assert b"x-content-type-options: nosniff" in head.lower()
+        assert json.loads(body)["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
+
+
+def test_a_head_without_end_is_cut(application: Starlette, serve_app: ServeApp) -> None:
+    """One header that goes on and on, a part at a time, is nobody's to keep in memory."""
+    host, port = serve_app(application).removeprefix("http://").split(":")
+    answer = b""
+    with socket.create_connection((host, int(port)), timeout=30) as peer:
+        peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: ")
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                peer.sendall(b"x" * 4096)
+                time.sleep(0.01)  # or it would be one part
+        with contextlib.suppress(OSError):
+            while more := peer.recv(65536):
+                answer += more
+    assert not answer or answer.startswith(b"HTTP/1.1 431 ")
+    assert application_is_fine(host, int(port))
+
+
+def application_is_fine(host: str, port: int) -> bool:
+    """Whether others are served."""
+    with socket.create_connection((host, port), timeout=30) as peer:
+        peer.sendall(request("Host: localhost", line="GET /healthz HTTP/1.1"))
+        return peer.recv(12) == b"HTTP/1.1 200"
 
 
 @pytest.mark.parametrize(
