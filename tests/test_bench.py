@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -274,11 +277,15 @@ def test_requests_are_whole(speaks: GraphQL | Rest) -> None:
     assert "shown" not in speaks.create().text
 
 
-def test_a_process_and_its_children_are_counted() -> None:
-    pid = machine.tree(machine.parent(1) or 1)[0]
-    assert pid in machine.tree(pid)
-    assert machine.cpu(pid) >= 0
-    assert machine.cores()
+@pytest.mark.skipif(not machine.PROC.exists(), reason="needs /proc")
+def test_a_process_is_counted_with_its_children_also_when_they_have_ended() -> None:
+    work = "import time; end = time.process_time() + 0.1\nwhile time.process_time() < end: pass"
+    before = machine.cpu(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", work]) as child:
+        assert child.pid in machine.tree(os.getpid())
+        assert machine.resident(os.getpid()) > machine.resident(child.pid)
+    assert machine.cpu(os.getpid()) - before >= 0.09
+    assert machine.used(child.pid) == 0
 
 
 def test_progress_is_told_in_plain_lines_where_nobody_watches(
