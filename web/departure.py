@@ -41,15 +41,6 @@ class Departure:
         self.is_announced = announced
 
     @contextmanager
-    def request(self) -> Iterator[None]:
-        """A request that is under way as long as the block lasts."""
-        self.requests += 1
-        try:
-            yield
-        finally:
-            self.requests -= 1
-
-    @contextmanager
     def stream(self) -> Iterator[None]:
         """The part of a request that nobody waits for: an event stream, which close_all() cuts."""
         self.streams += 1

@@ -19,7 +19,7 @@ from auth.errors import Refused, StoreUnavailable
 from web.bounded import Bounded
 from web.departure import Departure
 from web.failures import where
-from web.head import Head, head_of, text
+from web.head import Head, head_of
 from web.log_context import Asked, logs_tell
 from web.refusals import (
     GRAPHQL_JSON,
@@ -36,6 +36,10 @@ MAX_TARGET = 8 * 1024  # bytes of path and query string
 MAX_HEADERS = 16 * 1024  # bytes of all of them
 MAX_HEADER_COUNT = 100
 
+Headers = list[tuple[bytes, bytes]]
+
+NO_LENGTH = (b"0",)
+OF_JSON = {b"content-type", b"content-length"}
 # What an answer carries unless it says otherwise itself, as pages do of their policy.
 EVERY_ANSWER = [
     (b"x-content-type-options", b"nosniff"),
@@ -83,28 +87,39 @@ class Edge:
             if message["type"] == "http.response.start":
                 scope[STARTED] = True
                 headers = message["headers"] = list(message.get("headers", ()))
-                given = {name for name, _ in headers}
-                headers += [header for header in headers_for(scope) if header[0] not in given]
+                add(headers, headers_for(scope))
                 headers.append((b"x-request-id", request_id.encode()))
-                vary(scope, headers, given)
+                vary(scope, headers)
                 # Unread: the server would read on, for nobody and without end.
                 if unread or self._departure.has_begun:
                     headers.append((b"connection", b"close"))
             await send(message)
 
-        with self._departure.request():
+        self._departure.requests += 1
+        try:
             await self._app(scope, receive_and_note if unread else receive, send_with_headers)
+        finally:
+            self._departure.requests -= 1
 
 
-def headers_for(scope: Scope) -> list[tuple[bytes, bytes]]:
+def headers_for(scope: Scope) -> Headers:
     """The headers of whatever is answered to a request."""
     return OVER_TLS if scope["scheme"] in {"https", "wss"} else EVERY_ANSWER
 
 
-def vary(scope: Scope, headers: list[tuple[bytes, bytes]], given: set[bytes]) -> None:
+def add(headers: Headers, more: Headers) -> None:
+    """Adds what an answer does not say itself."""
+    given = {name for name, _ in headers}
+    if given <= OF_JSON:  # as nearly all: nothing to compare
+        headers += more
+    else:
+        headers += [header for header in more if header[0] not in given]
+
+
+def vary(scope: Scope, headers: Headers) -> None:
     """Tells caches what an answer depends on, beside what it says itself."""
     ours = b"Accept, Origin" if scope["path"] == "/graphql" else b"Origin"
-    if b"vary" not in given:
+    if not any(name == b"vary" for name, _ in headers):
         headers.append((b"vary", ours))
         return
     told = MutableHeaders(raw=headers)
@@ -114,7 +129,8 @@ def vary(scope: Scope, headers: list[tuple[bytes, bytes]], given: set[bytes]) ->
 
 def has_body(head: Head) -> bool:
     """Whether a request says that a body follows (RFC 9112 6)."""
-    return b"transfer-encoding" in head or text(head, b"content-length").strip("0") != ""
+    length = head.get(b"content-length", NO_LENGTH)
+    return b"transfer-encoding" in head or length[0].strip(b"0") != b""
 
 
 class Rescue:

@@ -40,6 +40,26 @@ const CREATE = `WITH name AS (
     VALUES ($1, $7, $2, 'CREATED', 'USER', $1, $2, $6)
   ) SELECT * FROM begun`
 
+// The same in a transaction, a statement for each row, as most would write it.
+const BEGIN_GUEST = [
+  ['name', 'INSERT INTO usernames (username_key, user_id) VALUES ($1, $2)'],
+  ['person', 'INSERT INTO users (id, username, is_guest) VALUES ($1, $2, true)'],
+  ['begun', `INSERT INTO user_sessions (user_id, id, label, expires_at, idle_timeout,
+      idle_timeout_once_used, activity_resolution, user_agent, ip_address)
+    VALUES ($1, $2, $3, now() + interval '720 h', interval '24 h', interval '336 h',
+      interval '60 s', $4, $5)
+    RETURNING id, label, created_at, expires_at`],
+  ['event', `INSERT INTO session_events (user_id, id, session_id, kind, actor, actor_user_id,
+      actor_session_id, ip_address)
+    VALUES ($1, $2, $3, 'CREATED', 'USER', $1, $3, $4)`]
+]
+const END = `UPDATE user_sessions s
+    SET revoked_at = now(), revoked_reason = 'REVOKED_BY_USER', revoked_by = $3
+    WHERE s.user_id = $1 AND s.id = $2 AND ${LIVE} RETURNING s.id`
+const ENDED = `INSERT INTO session_events (user_id, id, session_id, kind, actor, actor_user_id,
+      actor_session_id, reason, ip_address)
+    VALUES ($1, $2, $3, 'REVOKED', 'USER', $1, $4, 'REVOKED_BY_USER', $5)`
+
 const REVOKE = `WITH ended AS (
     UPDATE user_sessions s
     SET revoked_at = now(), revoked_reason = 'REVOKED_BY_USER', revoked_by = $3
@@ -84,11 +104,52 @@ export async function listSessions(viewer) {
   }))
 }
 
-export async function createGuest(userAgent, address) {
+async function transaction(work) {
+  const client = await pool.connect()
+  try {
+    await client.query('BEGIN')
+    const done = await work(
+      async (name, text, values) => (await client.query({ name, text, values })).rows
+    )
+    await client.query('COMMIT')
+    return done
+  } catch (error) {
+    await client.query('ROLLBACK')
+    throw error
+  } finally {
+    client.release()
+  }
+}
+
+// One statement for all rows: nobody can ask for less of the database.
+async function guestAtOnce(userId, sessionId, name, userAgent, address) {
+  const values = [userId, sessionId, name, 'new device', userAgent, address, uuid7()]
+  return (await rows('create', CREATE, values))[0]
+}
+
+async function guestInTransaction(userId, sessionId, name, userAgent, address) {
+  const values = [
+    [name, userId],
+    [userId, name],
+    [userId, sessionId, 'new device', userAgent, address],
+    [userId, uuid7(), sessionId, address]
+  ]
+  return transaction(async (run) => {
+    let session
+    for (const [n, [statement, text]] of BEGIN_GUEST.entries()) {
+      const found = await run(statement, text, values[n])
+      if (statement === 'begun') session = found[0]
+    }
+    return session
+  })
+}
+
+export const createGuestAtOnce = (...from) => createGuest(...from, guestAtOnce)
+
+export async function createGuest(userAgent, address, insert = guestInTransaction) {
   const [userId, sessionId] = [uuid7(), uuid7()]
   const name = `guest-${randomBytes(6).toString('hex')}`
-  const values = [userId, sessionId, name, 'new device', userAgent, address, uuid7()]
-  const [session] = await rows('create', CREATE, values)
+  const session = await insert(userId, sessionId, name, userAgent, address)
   const token = await new SignJWT({ client_id: JWT_CLIENT_ID, sid: sessionId })
     .setProtectedHeader(header)
     .setIssuer(issuer)
@@ -106,8 +167,17 @@ export async function createGuest(userAgent, address) {
   }
 }
 
-export async function revokeSession(viewer, id, address) {
+export async function revokeSessionAtOnce(viewer, id, address) {
   const values = [viewer.id, id, viewer.sessionId, uuid7(), address]
   const [ended] = await rows('revoke', REVOKE, values)
   return { status: ended ? 'REVOKED' : 'NOT_FOUND' }
+}
+
+export async function revokeSession(viewer, id, address) {
+  return transaction(async (run) => {
+    const [ended] = await run('end', END, [viewer.id, id, viewer.sessionId])
+    if (!ended) return { status: 'NOT_FOUND' }
+    await run('ended', ENDED, [viewer.id, uuid7(), id, viewer.sessionId, address])
+    return { status: 'REVOKED' }
+  })
 }

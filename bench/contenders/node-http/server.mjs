@@ -1,7 +1,7 @@
 // Bare node:http, without GraphQL and without a framework.
 
 import { createServer } from 'node:http'
-import { authenticate, createGuest, listSessions, revokeSession } from './sessions.mjs'
+import { authenticate, createGuestAtOnce, listSessions, revokeSessionAtOnce } from './sessions.mjs'
 
 function answer(response, status, body) {
   const text = JSON.stringify(body)
@@ -16,7 +16,7 @@ async function respond(request, response) {
   const { method, url, headers, socket } = request
   const address = socket.remoteAddress
   if (method === 'POST' && url === '/sessions') {
-    return answer(response, 201, await createGuest(headers['user-agent'], address))
+    return answer(response, 201, await createGuestAtOnce(headers['user-agent'], address))
   }
   const viewer = await authenticate(headers.authorization).catch(() => undefined)
   if (!viewer) return answer(response, 401, { error: 'unauthenticated' })
@@ -28,7 +28,7 @@ async function respond(request, response) {
   }
   if (method === 'DELETE' && url.startsWith('/sessions/')) {
     const id = url.slice('/sessions/'.length)
-    return answer(response, 200, await revokeSession(viewer, id, address))
+    return answer(response, 200, await revokeSessionAtOnce(viewer, id, address))
   }
   return answer(response, 404, { error: 'not found' })
 }
