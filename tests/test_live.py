@@ -60,7 +60,8 @@ async def until(check: Callable[[], object]) -> None:
 @pytest.fixture
 def only_told(monkeypatch: Any) -> None:
     """Nobody reads rows again but who is told to: what reaches a socket came over the bus."""
-    monkeypatch.setattr("live.watch.INTERVAL", 60.0)
+    for name in ("watch.INTERVAL", "held.SILENT_AFTER", "held.LOST_AFTER"):
+        monkeypatch.setattr(f"live.{name}", 60.0)
 
 
 async def event_stream(node: Any, token: str) -> Any:
@@ -160,7 +161,8 @@ async def test_whatever_ends_a_session_closes_its_sockets_on_every_worker(
 
 @pytest.mark.usefixtures("only_told")
 @pytest.mark.parametrize(
-    "command", [("users", "disable", "{user}"), ("sessions", "revoke", "--user", "{user}")]
+    "command",
+    [("users", "disable", "{user}"), ("sessions", "revoke", "--user", "{user}", "--apply")],
 )
 async def test_an_operators_command_closes_sockets(
     nodes: Nodes, database_url: str, command: tuple[str, ...]
