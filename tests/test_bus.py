@@ -6,10 +6,13 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from pydantic import SecretStr
 
 from db import bus, changes
 from db.bus import Bus
 from db.engine import Database
+from server.database import bus_url, refuse_unusable
+from settings import Settings, SettingsError
 
 
 @pytest.fixture
@@ -140,3 +143,21 @@ async def test_without_a_place_to_listen_only_this_process_is_told() -> None:
     await alone.listen()  # at once at its end
     await alone.close()
     assert told == [ids]
+
+
+def test_a_listen_url_that_cannot_be_used_stops_the_start() -> None:
+    """By its name, and without its text."""
+    url = SecretStr("mysql://user:hunter22@host/db")
+    with pytest.raises(SettingsError, match="LISTEN_URL must begin with") as refused:
+        refuse_unusable(Settings(LISTEN_URL=url))
+    assert "hunter22" not in str(refused.value)
+
+
+def test_behind_a_pooler_only_a_listen_url_leads_to_the_bus() -> None:
+    direct = SecretStr("postgresql://direct/db")
+    pooled = Settings(DATABASE_POOLER="transaction")
+    assert bus_url(pooled, "postgresql://pooled/db") is None
+    assert bus_url(pooled.model_copy(update={"LISTEN_URL": direct}), "x") == (
+        "postgresql://direct/db"
+    )
+    assert bus_url(Settings(), "postgresql://own/db") == "postgresql://own/db"

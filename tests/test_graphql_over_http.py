@@ -140,7 +140,7 @@ async def test_a_body_with_a_content_encoding_is_415(http: Any, encoding: str) -
         (f"{JSON}, {GRAPHQL};q=0.5", JSON),
         (f"{GRAPHQL};q=0, */*", JSON),
         (f"{JSON};q=0, */*", GRAPHQL),
-        ("text/event-stream, */*;q=0.1", GRAPHQL),
+        ("text/css, */*;q=0.1", GRAPHQL),
     ],
 )
 async def test_the_answers_media_type_is_the_one_that_is_liked_best(

@@ -12,14 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx2
 import pytest
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from db.sessions import Key
@@ -60,7 +60,8 @@ async def until(check: Callable[[], object]) -> None:
 @pytest.fixture
 def only_told(monkeypatch: Any) -> None:
     """Nobody reads rows again but who is told to: what reaches a socket came over the bus."""
-    monkeypatch.setattr("live.watch.INTERVAL", 60.0)
+    for name in ("watch.INTERVAL", "held.SILENT_AFTER", "held.LOST_AFTER"):
+        monkeypatch.setattr(f"live.{name}", 60.0)
 
 
 async def event_stream(node: Any, token: str) -> Any:
@@ -160,7 +161,8 @@ async def test_whatever_ends_a_session_closes_its_sockets_on_every_worker(
 
 @pytest.mark.usefixtures("only_told")
 @pytest.mark.parametrize(
-    "command", [("users", "disable", "{user}"), ("sessions", "revoke", "--user", "{user}")]
+    "command",
+    [("users", "disable", "{user}"), ("sessions", "revoke", "--user", "{user}", "--apply")],
 )
 async def test_an_operators_command_closes_sockets(
     nodes: Nodes, database_url: str, command: tuple[str, ...]
@@ -527,13 +529,13 @@ def environment(**changes: str) -> dict[str, str]:
 class Process:
     """A server as a process."""
 
-    def __init__(self, database_url: str, log: Path) -> None:
+    def __init__(self, database_url: str, log: Path, **changes: str) -> None:
         self.log = log
         with log.open("wb") as output:
             self.popen = subprocess.Popen(
                 [sys.executable, "app.py"],
                 cwd=ROOT,
-                env=environment(DATABASE_URL=database_url, PORT="0"),
+                env=environment(DATABASE_URL=database_url, PORT="0", **changes),
                 stdout=output,
                 start_new_session=True,
             )
@@ -573,21 +575,52 @@ async def processes(database_url: str, tmp_path: Path) -> AsyncIterator[list[Pro
         process.popen.wait()
 
 
+def open_wire(process: Process) -> connect:
+    """A WebSocket to a process."""
+    address = process.base.replace("http", "ws") + "/graphql"
+    subprotocols: Any = ["graphql-transport-ws"]
+    return connect(address, subprotocols=subprotocols, proxy=None)
+
+
+async def acknowledged(wire: ClientConnection, token: str) -> ClientConnection:
+    """The same, initialised."""
+    payload = {"Authorization": f"Bearer {token}"}
+    await wire.send(json.dumps({"type": "connection_init", "payload": payload}))
+    assert json.loads(await wire.recv()) == {"type": "connection_ack"}
+    return wire
+
+
 async def test_what_a_killed_worker_had_revoked_ends_on_the_others(
     processes: list[Process],
 ) -> None:
     """Whether or not it came to tell them."""
     doomed, other = processes
-    made = await doomed.gql("mutation { createSession { token } }")
-    token = made["createSession"]["token"]
-    address = other.base.replace("http", "ws") + "/graphql"
-    subprotocols: Any = ["graphql-transport-ws"]
-    async with connect(address, subprotocols=subprotocols, proxy=None) as wire:
-        payload = {"Authorization": f"Bearer {token}"}
-        await wire.send(json.dumps({"type": "connection_init", "payload": payload}))
-        assert json.loads(await wire.recv()) == {"type": "connection_ack"}
+    token = (await doomed.gql("mutation { createSession { token } }"))["createSession"]["token"]
+    async with open_wire(other) as wire:
+        await acknowledged(wire, token)
         await doomed.gql(SIGN_OUT, token)
         os.kill(doomed.popen.pid, signal.SIGKILL)
         async with asyncio.timeout(2):
             await wire.wait_closed()
         assert wire.close_code == 4401
+
+
+async def test_workers_of_one_server_tell_each_other(database_url: str, tmp_path: Path) -> None:
+    """Whichever has the socket, and whichever is asked."""
+    server = Process(database_url, tmp_path / "log", WORKERS="2")
+    try:
+        async with asyncio.timeout(60), AsyncExitStack() as stack:
+            await server.answers()
+            made = await server.gql("mutation { createSession { token } }")
+            token = made["createSession"]["token"]
+            wires = [
+                await acknowledged(await stack.enter_async_context(open_wire(server)), token)
+                for _ in range(12)
+            ]
+            await server.gql(SIGN_OUT, token)
+            async with asyncio.timeout(2):
+                await asyncio.gather(*(wire.wait_closed() for wire in wires))
+            assert {wire.close_code for wire in wires} == {4401}
+    finally:
+        server.popen.terminate()
+        server.popen.wait()

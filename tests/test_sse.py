@@ -105,6 +105,8 @@ async def test_what_is_wrong_with_the_document_is_told_in_events(
 
 async def test_who_likes_json_as_well_gets_a_stream_of_subscriptions_only(node: Any) -> None:
     guest = await node.guest()
+    async with streaming(node, ME, accept=f"{STREAM}, */*;q=0.1") as stream:
+        assert stream.response.headers["Content-Type"] == f"{STREAM}; charset=utf-8"
     either = f"application/json, {STREAM}"
     async with streaming(node, ME, accept=either) as stream:
         assert stream.response.headers["Content-Type"] == "application/json; charset=utf-8"
