@@ -187,13 +187,19 @@ async def lifespan(
     try:
         yield {"departure": departure}
     finally:
-        for task in work:
-            task.cancel()
-        await asyncio.gather(*work, return_exceptions=True)
+        await end(work)
         await activity.write_down(services)
         services.passwords.close()
         await services.live.close()
         await services.database.close()
+
+
+async def end(work: list[asyncio.Task[None]]) -> None:
+    """Ends what goes on for ever; a library may pass over one cancellation, but not over all."""
+    while pending := [task for task in work if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=1)
 
 
 if __name__ == "__main__":

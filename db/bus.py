@@ -92,7 +92,8 @@ class Bus:
             self._hear(None)  # what was told while nobody listened
             while not ended.is_set():
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(ended.wait(), HEARTBEAT)
+                    async with asyncio.timeout(HEARTBEAT):
+                        await ended.wait()
                     return
                 if await bounded(connection.fetchval("SELECT pg_is_in_recovery()")):
                     return
@@ -147,8 +148,12 @@ async def connect(url: str) -> Any:
 
 
 async def bounded(statement: Any) -> Any:
-    """What a statement answers in time; else raises TimeoutError, and the connection is dropped."""
-    return await asyncio.wait_for(statement, TIMEOUT)
+    """What a statement answers in time; else raises TimeoutError, and the connection is dropped.
+
+    Not by wait_for: in Python 3.11 it passes over a cancellation that comes with the answer.
+    """
+    async with asyncio.timeout(TIMEOUT):
+        return await statement
 
 
 def payload_of(user_ids: Collection[UUID]) -> str:
