@@ -63,12 +63,11 @@ def create_app(settings: Settings) -> Starlette:
         compile_after=settings.GRAPHQL_COMPILE_AFTER,
     )
     services = make_services(settings)
-    graphql = GraphQLEndpoint(services, operations, departure, ide=settings.GRAPHIQL)
-    sockets = SocketEndpoint(services, operations, settings.ALLOWED_ORIGINS)
-    departure.connected.append(services.live)
     application = Application(
         routes=[
-            WebSocketRoute("/graphql", sockets),
+            WebSocketRoute(
+                "/graphql", SocketEndpoint(services, operations, settings.ALLOWED_ORIGINS)
+            ),
             Route("/session", SessionEndpoint(services, settings.ALLOWED_ORIGINS)),
             Route("/session/validate", ValidateEndpoint(services)),
             Route("/session/validate/{rest:path}", ValidateEndpoint(services)),
@@ -79,12 +78,17 @@ def create_app(settings: Settings) -> Starlette:
         ],
         middleware=[
             *make_middleware(settings, departure),
-            Middleware(Direct, path="/graphql", to=graphql),
+            Middleware(
+                Direct,
+                path="/graphql",
+                to=GraphQLEndpoint(services, operations, departure, ide=settings.GRAPHIQL),
+            ),
         ],
         lifespan=partial(lifespan, services, departure, settings),
     )
     application.router.redirect_slashes = False  # an API path has one spelling
     application.state.services = services
+    departure.connected.append(services.live)
     application.state.departure = departure
     return application
 

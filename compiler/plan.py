@@ -30,17 +30,26 @@ from graphql.pyutils import AwaitableOrValue
 from compiler.resolvers import NO_VALUES
 from compiler.selections import NotKnown
 from compiler.shape import Shape
+from compiler.values import AsIs
 
 MAX_CHOOSING = 3  # variables in directives; each doubles what is compiled
 KNOWN_DIRECTIVES = {GraphQLSkipDirective.name, GraphQLIncludeDirective.name}
 
 
 def compile_operation(
-    schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode
+    schema: GraphQLSchema,
+    document: DocumentNode,
+    operation: OperationDefinitionNode,
+    *,
+    as_is: AsIs = frozenset(),
 ) -> "Plan | None":
-    """The plan of a validated operation; None if it holds something that we do not know."""
+    """The plan of a validated operation; None if it holds something that we do not know.
+
+    as_is: types of a scalar's values that whoever writes the result writes as the scalar would
+    have; where the tables complete a field, such a value stays what it is.
+    """
     try:
-        return Plan(schema, document, operation)
+        return Plan(schema, document, operation, as_is=as_is)
     except NotKnown:
         return None
 
@@ -52,7 +61,12 @@ class Plan:
     """
 
     def __init__(
-        self, schema: GraphQLSchema, document: DocumentNode, operation: OperationDefinitionNode
+        self,
+        schema: GraphQLSchema,
+        document: DocumentNode,
+        operation: OperationDefinitionNode,
+        *,
+        as_is: AsIs = frozenset(),
     ) -> None:
         """Raises NotKnown."""
         fragments = [d for d in document.definitions if isinstance(d, FragmentDefinitionNode)]
@@ -60,7 +74,7 @@ class Plan:
         self._choosing = choosing_variables(schema, operation, fragments)
         self._shapes: dict[tuple[Any, ...], Shape] = {
             choice: Shape(
-                schema, operation, fragments, dict(zip(self._choosing, choice, strict=True))
+                schema, operation, fragments, dict(zip(self._choosing, choice, strict=True)), as_is
             )
             for choice in product((False, True), repeat=len(self._choosing))
         }

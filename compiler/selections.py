@@ -24,7 +24,7 @@ from strawberry.types.base import StrawberryObjectDefinition
 from strawberry.types.field import StrawberryField
 
 from compiler import values
-from compiler.values import DEFINITION, Table
+from compiler.values import DEFINITION, AsIs, Table
 
 TYPENAME = "__typename"
 BASIC = "GraphQLCoreConverter.from_resolver.<locals>._get_basic_result"
@@ -60,6 +60,7 @@ class Collector:
     fragments: dict[str, FragmentDefinitionNode]
     operation: OperationDefinitionNode
     choice: VariableValues
+    as_is: AsIs = frozenset()
     size: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -87,9 +88,9 @@ class Collector:
         if is_object_type(kind):
             below = self._below(kind, selected)
             selected.below = {**below}
-            selected.table = values.of_type(definition.type, object_table(kind, below))
+            selected.table = values.of_type(definition.type, object_table(kind, below), self.as_is)
         else:
-            selected.table = values.of_type(definition.type, None)
+            selected.table = values.of_type(definition.type, None, self.as_is)
         find_attribute(selected, owner, name)
         return selected
 

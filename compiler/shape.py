@@ -22,6 +22,7 @@ from graphql.pyutils import AwaitableOrValue, Path, is_awaitable
 from compiler.careful import NOT_SURE, Careful, given, sure
 from compiler.resolvers import NO_VALUES, call_of
 from compiler.selections import Collector, NotKnown, Selected
+from compiler.values import AsIs
 
 Result = AwaitableOrValue[ExecutionResult]
 Execute = Callable[[object, VariableValues], Result]
@@ -37,6 +38,7 @@ class Shape:
         operation: OperationDefinitionNode,
         fragments: list[FragmentDefinitionNode],
         choice: dict[str, bool],
+        as_is: AsIs,
     ) -> None:
         """Raises NotKnown. choice: a value for each variable that stands in a directive."""
         kind = schema.get_root_type(operation.operation)
@@ -45,7 +47,9 @@ class Shape:
         self._kind: GraphQLObjectType = kind
         self.schema, self._operation = schema, operation
         self._fragments = {fragment.name.value: fragment for fragment in fragments}
-        collector = Collector(schema, self._fragments, operation, VariableValues({}, {**choice}))
+        collector = Collector(
+            schema, self._fragments, operation, VariableValues({}, {**choice}), as_is
+        )
         self._fields = collector.root(kind)
         self.size = collector.size
         self.execute: Execute = self._alone() or self.execute_carefully

@@ -27,6 +27,7 @@ from strawberry.schema.types import base_scalars
 from strawberry.types.enum import StrawberryEnumDefinition
 
 Convert = Callable[[Any], Any]
+AsIs = frozenset[type]
 Table = dict[type, Convert | None]  # of a value's exact type; None: the value stays as it is
 
 DEFINITION = "strawberry-definition"  # the extension by which Strawberry marks what it made
@@ -48,33 +49,38 @@ STRAWBERRY_SCALARS = (
 )
 
 
-def of_type(kind: GraphQLOutputType, objects: Table | None) -> Table | None:
-    """The table of a field's type; objects: that of the object type in it. None: not known."""
+def of_type(
+    kind: GraphQLOutputType, objects: Table | None, as_is: AsIs = frozenset()
+) -> Table | None:
+    """The table of a field's type; objects: that of the object type in it. None: not known.
+
+    as_is: types whose values stay, because whoever writes the result writes them the same way.
+    """
     if isinstance(kind, GraphQLNonNull):
-        return not_null(kind.of_type, objects)
-    inner = not_null(kind, objects)
+        return not_null(kind.of_type, objects, as_is)
+    inner = not_null(kind, objects, as_is)
     return {NoneType: None, **inner} if inner else None
 
 
-def not_null(kind: GraphQLOutputType, objects: Table | None) -> Table | None:
+def not_null(kind: GraphQLOutputType, objects: Table | None, as_is: AsIs) -> Table | None:
     """The table of a type without null."""
     if isinstance(kind, GraphQLObjectType):
         return objects
     if not isinstance(kind, GraphQLList):
-        return of_leaf(kind)
-    inner = of_type(kind.of_type, objects)
+        return of_leaf(kind, as_is)
+    inner = of_type(kind.of_type, objects, as_is)
     if inner is None:
         return None
     convert = many(inner)
     return {list: convert, tuple: convert}
 
 
-def of_leaf(kind: Any) -> Table | None:
+def of_leaf(kind: Any, as_is: AsIs) -> Table | None:
     """The table of a scalar or an enum; a scalar of our own may do whatever it likes: None."""
     definition = (kind.extensions or {}).get(DEFINITION)
     for known in STRAWBERRY_SCALARS:
         if definition is known and isinstance(known.origin, type):
-            return {known.origin: kind.coerce_output_value}
+            return {known.origin: None if known.origin in as_is else kind.coerce_output_value}
     if isinstance(kind, GraphQLEnumType) and isinstance(definition, StrawberryEnumDefinition):
         return of_enum(kind, definition.wrapped_cls)
     return BUILT_IN.get(kind)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import orjson
 import structlog
@@ -99,7 +100,9 @@ def encode(body: object) -> bytes:
     try:
         return orjson.dumps(body)
     except orjson.JSONEncodeError:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(
+            body, ensure_ascii=False, separators=(",", ":"), default=datetime.isoformat
+        )
         return text.encode("utf-8", "replace")
 
 
