@@ -24,6 +24,7 @@ export function converse(id, { prepare, submit }) {
     attempt(form, submit, finish);
   };
   dialog.showModal();
+  form.querySelector("[data-first]")?.focus(); // autofocus complains where something had the focus
   return new Promise((resolve) => {
     dialog.onclose = () => {
       form.reset(); // no password stays behind in a closed dialog
