@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import httpx2
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -264,6 +265,51 @@ async def test_a_new_token_arrives_before_the_close(nodes: Nodes) -> None:
     assert [m["type"] for m in said] == ["next", "complete"]
     token = said[0]["payload"]["data"]["claimAccount"]["token"]
     await nodes[1].connect(token)
+
+
+async def test_an_event_that_was_being_made_ready_is_not_told_after_the_end(
+    start_node: Any, database_url: str, db: Any, monkeypatch: Any
+) -> None:
+    """A mutation under way delays the errors; the subscription has ended all the same."""
+    monkeypatch.setattr("web.sockets.ANSWER_FIRST", 20.0)
+    node = await start_node()
+    guest = await node.guest()
+    other = await node.device(guest)
+    wire = await event_stream(node, guest.token)
+    await wire.subscribe(
+        "slow", "subscription { mySessionEvents { session { user { identities { id } } } } }"
+    )
+    await wire.subscribe("seen", MINE)
+    assert [(await wire.read())["type"] for _ in range(2)] == ["next", "complete"]
+    (held,) = node.services.live.watch._by_user[UUID(guest.user_id)]
+    async with locking(database_url, "SELECT FROM users FOR UPDATE"):
+        async with locking(database_url, "LOCK TABLE identities IN ACCESS EXCLUSIVE MODE"):
+            await db.execute(
+                "UPDATE user_sessions SET label = 'new' WHERE id = $1", UUID(other.session_id)
+            )
+            assert (await wire.read())["id"] == "events"  # the slow one waits for the table
+            await wire.subscribe("rename", RENAME, id=other.session_id)
+            await until(lambda: node.services.live.busy)
+            await db.execute(
+                "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'SIGNED_OUT'"
+                " WHERE id = $1",
+                UUID(guest.session_id),
+            )
+            await until(lambda: all(feed._is_closed for feed in held.feeds))
+        await asyncio.sleep(0.3)  # the event is ready now, the mutation still waits
+    assert {message["type"] for message in await wire.rest()} == {"error"}
+
+
+@asynccontextmanager
+async def locking(database_url: str, statement: str) -> AsyncIterator[None]:
+    """Another's transaction that has done this."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("BEGIN")
+        await connection.execute(statement)
+        yield
+    finally:
+        await connection.close()
 
 
 async def test_an_operation_of_a_dead_session_takes_the_socket_along(
