@@ -194,6 +194,15 @@ async def test_a_store_that_is_away_cuts_the_stream_after_five_seconds(
             assert await stream.rest() == []
 
 
+async def test_for_whom_too_much_waits_the_stream_is_cut(node: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("live.held.MAX_CHANGES", 0)
+    guest = await node.guest()
+    async with streaming(node, EVENTS, guest.token) as stream:
+        await asyncio.sleep(0.5)
+        await node.device(guest)
+        assert await stream.rest() == []
+
+
 async def test_a_silent_stream_beats(node: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("web.streams.HEARTBEAT", 0.1)
     guest = await node.guest()
