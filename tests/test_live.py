@@ -195,6 +195,19 @@ async def test_what_an_administrator_ends_closes_its_sockets(
 
 
 @pytest.mark.usefixtures("only_told")
+async def test_who_makes_room_for_a_new_session_is_closed(start_node: Any) -> None:
+    one, two = [await start_node(SESSION_MAX_PER_USER=2) for _ in range(2)]
+    await listening(two)
+    guest = await one.guest()
+    wire = await two.connect(guest.token)
+    await asyncio.sleep(0.2)
+    other = await one.device(guest)
+    await one.device(other)
+    assert await closes_within(1, wire) == []
+    assert wire.reason == "SESSION_REVOKED SESSION_LIMIT"
+
+
+@pytest.mark.usefixtures("only_told")
 @pytest.mark.parametrize(
     "command",
     [("users", "disable", "{user}"), ("sessions", "revoke", "--user", "{user}", "--apply")],
