@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import structlog
 
 from db.engine import Connection, describe
@@ -27,7 +26,6 @@ HEARTBEAT = 5.0  # seconds after which a silent connection is asked whether it s
 TRIES = 3  # of a message, before it is left to the rows that everybody reads again
 PAUSE = (0.1, 0.5)  # seconds before a new connection, drawn at random
 LONGEST_PAUSE = 5.0
-FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 
 Hear = Callable[[Collection[UUID] | None], None]  # None: any user's sessions may have changed
 
@@ -111,7 +109,7 @@ class Bus:
             try:
                 while self._pending:
                     await self._send_once()
-            except FAILURES as error:
+            except Exception as error:  # noqa: BLE001 - asyncpg has a kind of its own for: no primary
                 self._drop_speaker()
                 log.warning("bus_not_told", error=describe(error))
                 await asyncio.sleep(random.uniform(*PAUSE))  # noqa: S311 - jitter

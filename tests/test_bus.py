@@ -125,6 +125,19 @@ async def test_a_session_that_begins_is_told_and_one_that_is_used_is_not(
     assert len(heard) == 1
 
 
+async def test_while_there_is_no_primary_telling_fails_nobody(database_url: str) -> None:
+    """Nor does the end of a process or of a command that told something last."""
+    mark = "&" if "?" in database_url else "?"
+    told: list[Any] = []
+    speaker = Bus(f"{database_url}{mark}target_session_attrs=standby", told.append)
+    user_id = uuid4()
+    speaker.tell({user_id})
+    await asyncio.sleep(0.1)
+    speaker.tell({user_id})
+    await speaker.close()
+    assert told == [{user_id}] * 2
+
+
 async def test_messages_wait_for_no_disk_and_no_standby(listener: Bus, db: Any) -> None:
     """Their commits carry nothing; everybody else's do."""
     listener.tell({uuid4()})

@@ -15,14 +15,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import asyncpg
 import httpx2
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from db.engine import Database
 from db.sessions import Key
+from live.held import Held
+from live.watch import Watch
 from settings import ROOT, Settings
 
 SECRET = "Zx8Kq0vP3nLmT7yRwB2dHsJf9aGcEuXo"
@@ -138,6 +142,14 @@ async def by_deletion(node: Any, guest: Any, other: Any) -> None:
     del guest
 
 
+async def by_replacement(node: Any, guest: Any, other: Any) -> None:
+    made = await node.data("mutation { createLinkCode { code } }", token=other.token)
+    sign_in = """mutation($code: String!) {
+        createSession(input: { credentials: { linkCode: { code: $code } } }) { token } }"""
+    code = made["createLinkCode"]["code"]
+    assert (await node.data(sign_in, token=guest.token, code=code))["createSession"]["token"]
+
+
 async def by_rest(node: Any, guest: Any, other: Any) -> None:
     header = {"Authorization": f"Bearer {guest.token}"}
     assert (await node.client.http.delete("/session", headers=header)).status_code == 204
@@ -145,7 +157,7 @@ async def by_rest(node: Any, guest: Any, other: Any) -> None:
 
 
 @pytest.mark.usefixtures("only_told")
-@pytest.mark.parametrize("act", [by_others, by_all, by_claim, by_deletion, by_rest])
+@pytest.mark.parametrize("act", [by_others, by_all, by_claim, by_deletion, by_replacement, by_rest])
 async def test_whatever_ends_a_session_closes_its_sockets_on_every_worker(
     nodes: Nodes, act: Act
 ) -> None:
@@ -157,6 +169,42 @@ async def test_whatever_ends_a_session_closes_its_sockets_on_every_worker(
     await act(two, guest, other)
     for wire in wires:
         assert await closes_within(1, wire) == []
+
+
+@pytest.mark.usefixtures("only_told")
+@pytest.mark.parametrize(
+    "act",
+    [
+        "mutation($id: ID!) { revokeSessions(filter: { userId: $id }) { revokedCount } }",
+        "mutation($id: ID!) { setUserDisabled(id: $id, disabled: true) { status } }",
+    ],
+)
+async def test_what_an_administrator_ends_closes_its_sockets(
+    nodes: Nodes, db: Any, act: str
+) -> None:
+    one, two = nodes
+    guest, admin = await one.guest(), await one.guest()
+    await db.execute(
+        "UPDATE users SET role = 'ADMIN', is_guest = false WHERE id = $1", UUID(admin.user_id)
+    )
+    wires = [await node.connect(guest.token) for node in nodes]
+    await asyncio.sleep(0.2)
+    await two.data(act, token=admin.token, id=guest.user_id)
+    for wire in wires:
+        assert await closes_within(1, wire) == []
+
+
+@pytest.mark.usefixtures("only_told")
+async def test_who_makes_room_for_a_new_session_is_closed(start_node: Any) -> None:
+    one, two = [await start_node(SESSION_MAX_PER_USER=2) for _ in range(2)]
+    await listening(two)
+    guest = await one.guest()
+    wire = await two.connect(guest.token)
+    await asyncio.sleep(0.2)
+    other = await one.device(guest)
+    await one.device(other)
+    assert await closes_within(1, wire) == []
+    assert wire.reason == "SESSION_REVOKED SESSION_LIMIT"
 
 
 @pytest.mark.usefixtures("only_told")
@@ -264,6 +312,51 @@ async def test_a_new_token_arrives_before_the_close(nodes: Nodes) -> None:
     assert [m["type"] for m in said] == ["next", "complete"]
     token = said[0]["payload"]["data"]["claimAccount"]["token"]
     await nodes[1].connect(token)
+
+
+async def test_an_event_that_was_being_made_ready_is_not_told_after_the_end(
+    start_node: Any, database_url: str, db: Any, monkeypatch: Any
+) -> None:
+    """A mutation under way delays the errors; the subscription has ended all the same."""
+    monkeypatch.setattr("web.sockets.ANSWER_FIRST", 20.0)
+    node = await start_node()
+    guest = await node.guest()
+    other = await node.device(guest)
+    wire = await event_stream(node, guest.token)
+    await wire.subscribe(
+        "slow", "subscription { mySessionEvents { session { user { identities { id } } } } }"
+    )
+    await wire.subscribe("seen", MINE)
+    assert [(await wire.read())["type"] for _ in range(2)] == ["next", "complete"]
+    (held,) = node.services.live.watch._by_user[UUID(guest.user_id)]
+    async with locking(database_url, "SELECT FROM users FOR UPDATE"):
+        async with locking(database_url, "LOCK TABLE identities IN ACCESS EXCLUSIVE MODE"):
+            await db.execute(
+                "UPDATE user_sessions SET label = 'new' WHERE id = $1", UUID(other.session_id)
+            )
+            assert (await wire.read())["id"] == "events"  # the slow one waits for the table
+            await wire.subscribe("rename", RENAME, id=other.session_id)
+            await until(lambda: node.services.live.busy)
+            await db.execute(
+                "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'SIGNED_OUT'"
+                " WHERE id = $1",
+                UUID(guest.session_id),
+            )
+            await until(lambda: all(feed._is_closed for feed in held.feeds))
+        await asyncio.sleep(0.3)  # the event is ready now, the mutation still waits
+    assert {message["type"] for message in await wire.rest()} == {"error"}
+
+
+@asynccontextmanager
+async def locking(database_url: str, statement: str) -> AsyncIterator[None]:
+    """Another's transaction that has done this."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("BEGIN")
+        await connection.execute(statement)
+        yield
+    finally:
+        await connection.close()
 
 
 async def test_an_operation_of_a_dead_session_takes_the_socket_along(
@@ -385,6 +478,23 @@ async def test_what_is_completed_is_told_no_more(nodes: Nodes) -> None:
 # Without the bus
 
 
+@pytest.mark.parametrize("users", [1, 60, 1_000])
+async def test_every_row_is_read_once_in_a_second_in_slices(database_url: str, users: int) -> None:
+    database = Database(database_url, timeout=1, pool_size=1)
+    watch = Watch(database, lambda: True)
+    keys = [Key(uuid4(), uuid4()) for _ in range(users)]
+    for key in keys:
+        watch.add(Held(key, lambda _: None, lambda: None))
+    taken = []
+    watch._next_slice = now = 1.0
+    while now < 1.999:
+        taken.append(watch._slice(now))
+        now = watch._next_slice
+    assert sorted(user for part in taken for user in part) == sorted(key.user_id for key in keys)
+    assert max(map(len, taken)) <= max(25, users / 20)
+    await database.close()
+
+
 async def test_a_lost_listener_is_replaced_and_nothing_waits_for_it(nodes: Nodes, db: Any) -> None:
     one, two = nodes
     guest = await one.guest()
@@ -454,6 +564,21 @@ async def test_without_an_answer_no_event_is_told_and_after_five_seconds_it_clos
     await node.connect(guest.token)
 
 
+async def test_an_event_waits_until_the_row_was_read_just_now(
+    start_node: Any, monkeypatch: Any
+) -> None:
+    node = await start_node()
+    guest = await node.guest()
+    wire = await event_stream(node, guest.token)
+    monkeypatch.setattr("live.held.SILENT_AFTER", 0.0)
+    other = await node.device(guest)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await wire.read()
+    monkeypatch.setattr("live.held.SILENT_AFTER", 60.0)
+    assert await event(wire) == ("CREATED", other.session_id)
+
+
 async def test_a_standstill_of_less_than_five_seconds_closes_nothing(
     start_node: Any, db: Any
 ) -> None:
@@ -467,6 +592,18 @@ async def test_a_standstill_of_less_than_five_seconds_closes_nothing(
 
 
 # Readers
+
+
+async def test_for_whom_too_much_waits_the_socket_closes_with_1013(
+    start_node: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("live.held.MAX_CHANGES", 0)
+    node = await start_node()
+    guest = await node.guest()
+    wire = await event_stream(node, guest.token)
+    await node.device(guest)
+    assert await wire.rest() == []
+    assert wire.socket.close_code == 1013
 
 
 async def test_who_does_not_read_is_dropped_with_1013(start_node: Any, monkeypatch: Any) -> None:

@@ -141,6 +141,17 @@ async def test_events_and_then_the_end_of_ones_session(node: Any) -> None:
         assert data["errors"][0]["extensions"]["reason"] == "SESSION_REVOKED"
 
 
+async def test_an_end_of_several_sessions_tells_each_of_its_own_only(node: Any) -> None:
+    guest = await node.guest()
+    mine, _ = await node.device(guest), await node.device(guest)
+    async with streaming(node, EVENTS, mine.token) as stream:
+        await asyncio.sleep(0.5)
+        await node.data("mutation { revokeOtherSessions { revokedCount } }", token=guest.token)
+        (_, data), end = await stream.rest()
+        assert end == COMPLETE
+        assert data["errors"][0]["extensions"]["reason"] == "SESSION_REVOKED"
+
+
 async def test_a_mutation_that_ends_its_own_session_is_answered(node: Any) -> None:
     guest = await node.guest()
     async with streaming(node, "mutation { revokeSession { status } }", guest.token) as stream:
@@ -181,6 +192,15 @@ async def test_a_store_that_is_away_cuts_the_stream_after_five_seconds(
         async with db.transaction():
             await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
             assert await stream.rest() == []
+
+
+async def test_for_whom_too_much_waits_the_stream_is_cut(node: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("live.held.MAX_CHANGES", 0)
+    guest = await node.guest()
+    async with streaming(node, EVENTS, guest.token) as stream:
+        await asyncio.sleep(0.5)
+        await node.device(guest)
+        assert await stream.rest() == []
 
 
 async def test_a_silent_stream_beats(node: Any, monkeypatch: Any) -> None:

@@ -208,7 +208,7 @@ class Socket:
                     silence(running)
 
     async def _subscribe(self, op_id: str, sent: GraphQLRequest) -> None:
-        if self._refusal:
+        if self._refusal or self._is_closed:  # it came before the client could know
             return
         if op_id in self._by_id:
             raise Close(4409, "A subscriber of this id exists already.")
@@ -288,10 +288,14 @@ class Socket:
                 note_passing(result)
                 await self._fail(running, payload_of(result)["errors"])
                 return
-            if not running.is_silent:
+            if not (running.is_silent or self._is_over_for(running)):
                 await self._say(frames.next_of(running.id, payload_of(result)))
-        if not (self._refusal and running.feed):  # whose end is the session's
+        if not self._is_over_for(running):
             await self._conclude(running, frames.complete_of(running.id))
+
+    def _is_over_for(self, running: Running) -> bool:
+        """Whether its end is the session's: an event that was being made ready is told no more."""
+        return self._refusal is not None and running.feed is not None
 
     async def _fail(self, running: Running, errors: object) -> None:
         await self._conclude(running, frames.error_of(running.id, errors))

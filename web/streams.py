@@ -55,6 +55,7 @@ class EventStream:
         self._refusal: Unauthenticated | None = None
         self._is_complete = False
         self._is_silent = False
+        self._feed: Feed | None = None
         self._context = copy_context()  # of the log's lines, whoever writes them
         self._send: Send
 
@@ -96,6 +97,8 @@ class EventStream:
             if self._refusal is None:
                 self._context.run(write_refusal, refused, refused)
                 self._refusal = refused
+                if self._feed:
+                    self._feed.close()  # what was seen together with the end is not told any more
                 self._over.set()
 
     # Its events
@@ -104,10 +107,9 @@ class EventStream:
         """Sends events until the operation, its session, its client or we end it."""
         prepared = self._prepared
         kind = prepared.kind if isinstance(prepared, Operation) else None
-        feed = None
         if held and kind is OperationType.SUBSCRIPTION:
-            feed = self._live.watch.feed(held)
-        telling = self._live.start(self._tell(feed))
+            self._feed = self._live.watch.feed(held)
+        telling = self._live.start(self._tell(self._feed))
         beside = [asyncio.create_task(work) for work in (self._beat(), self._until_left(receive))]
         over = asyncio.create_task(self._over.wait())
         await asyncio.wait({telling, over}, return_when=asyncio.FIRST_COMPLETED)
@@ -115,8 +117,8 @@ class EventStream:
             await asyncio.wait({telling}, timeout=ANSWER_FIRST)
         for task in (*beside, over):
             task.cancel()
-        if feed:
-            feed.close()
+        if self._feed:
+            self._feed.close()
         await self._end(self._refusal if not self._is_complete else None)
 
     async def _tell(self, feed: Feed | None) -> None:
@@ -139,7 +141,8 @@ class EventStream:
 
     async def _say(self, event: str, data: object = None) -> None:
         """Sends an event; cuts off a reader that does not take it in time."""
-        if self._is_silent or (self._over.is_set() and not self._refusal):
+        may_finish = self._refusal and not self._feed  # the mutation that ended the session
+        if self._is_silent or (self._over.is_set() and not may_finish):
             return
         self._is_complete = event == "complete"
         try:
