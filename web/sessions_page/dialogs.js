@@ -12,11 +12,15 @@ export function converse(id, { prepare, submit }) {
   const dialog = $(id);
   const form = dialog.querySelector("form");
   let result = null;
-  const finish = (found) => {
-    result = found;
-    dialog.close();
+  let isOpen = true;
+  const finish = (found) => { // late, it must not close the dialog that came after
+    if (isOpen) {
+      result = found;
+      dialog.close();
+    }
   };
   form.reset();
+  form.ariaBusy = "false"; // what an earlier one waits for is not this one's
   complain(form, []);
   const tidy = prepare?.(form, finish);
   form.onsubmit = (event) => {
@@ -27,6 +31,7 @@ export function converse(id, { prepare, submit }) {
   form.querySelector("[data-first]")?.focus(); // autofocus complains where something had the focus
   return new Promise((resolve) => {
     dialog.onclose = () => {
+      isOpen = false;
       form.reset(); // no password stays behind in a closed dialog
       tidy?.();
       resolve(result);
