@@ -14,16 +14,18 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
 from app import create_app
+from auth import tokens
 from db import embedded, migrations
 
 ME = "{ viewer { id } }"
@@ -575,6 +577,19 @@ async def has_session(url: str, guest: Any) -> bool:
     return bool(found)
 
 
+def token_of_another_session(services: Any, guest: Any) -> str:
+    """A token of the guest for a session that no row is there of."""
+    now = datetime.now(UTC)
+    return tokens.mint(
+        services.keys,
+        services.profile,
+        user_id=UUID(guest.user_id),
+        session_id=uuid4(),
+        created_at=now,
+        expires_at=now + timedelta(hours=1),
+    )
+
+
 async def test_a_standby_says_neither_yes_nor_no_until_it_is_promoted(
     start_app: Any, cluster: embedded.Embedded, admin: Any, standby: str, statements: list[str]
 ) -> None:
@@ -589,6 +604,10 @@ async def test_a_standby_says_neither_yes_nor_no_until_it_is_promoted(
     assert len([sent for sent in statements if DOOR in sent]) == 1
     for response in await asyncio.gather(*every_request(there, guest.token)):
         assert_unavailable(response)
+    # A session that is not there, of a user whose other ones are read along.
+    assert (await there.gql(MINE)).status_code == 200  # its body is known from here on
+    absent = token_of_another_session(there.services, guest)
+    assert_unavailable(await there.gql(MINE, token=absent))
     ready = await there.http.get("/readyz")
     assert (ready.status_code, ready.json()["checks"]["primary"]) == (503, "this is a standby")
     connection = await asyncpg.connect(standby.replace("//bigtwo@", "//postgres@", 1))
