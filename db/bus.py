@@ -27,7 +27,13 @@ HEARTBEAT = 5.0  # seconds after which a silent connection is asked whether it s
 TRIES = 3  # of a message, before it is left to the rows that everybody reads again
 PAUSE = (0.1, 0.5)  # seconds before a new connection, drawn at random
 LONGEST_PAUSE = 5.0
-FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+FAILURES = (
+    OSError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server has said that it ends, and not closed yet
+    TimeoutError,
+)
 
 Hear = Callable[[Collection[UUID] | None], None]  # None: any user's sessions may have changed
 
