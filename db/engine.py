@@ -39,6 +39,8 @@ WORTH_A_SECOND_TRY = frozenset(
         "40P01",  # deadlock
     }
 )
+# What asyncpg raises between a server's word that it ends the connection and the end itself.
+OutOfStep = asyncpg.InternalClientError
 UNDEFINED = frozenset({"42703", "42P01"})  # no such column, no such table
 UNAVAILABLE_STATES = WORTH_A_SECOND_TRY | {
     READ_ONLY,
@@ -139,8 +141,8 @@ class Database:
         except NotPrimary:
             connection.invalidate()  # the next connection looks for the primary again
             raise
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            lost = driver.is_closed()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, OutOfStep) as error:
+            lost = driver.is_closed() or isinstance(error, OutOfStep)
             if lost or sqlstate(error) == READ_ONLY:  # the others are no better
                 self.engine.pool._invalidate(connection, error)  # noqa: SLF001 - as SQLAlchemy does
             raise unavailable(error, is_lost=lost) or error from error
@@ -189,6 +191,9 @@ class Database:
         except NotPrimary:
             await db.invalidate()  # the next connection looks for the primary again
             raise
+        except OutOfStep as error:
+            await db.invalidate()
+            raise ConnectionLost(describe(error)) from error
         except (OSError, SQLAlchemyError) as error:
             translated = unavailable(error, is_lost=is_lost(error))
             if translated is None:

@@ -182,8 +182,8 @@ async def find_many_with_live(fetch: Fetch, keys: Sequence[Key]) -> dict[Key, Ow
         [key.user_id for key in keys],
         [key.session_id for key in keys],
     )
-    if not rows:
-        require_primary(standby=(await fetch(STANDBY))[0][0])
+    # Rows may be there although none is of a session that was asked for.
+    require_primary(standby=rows[0][-1] if rows else (await fetch(STANDBY))[0][0])
     return with_live(rows, set(keys))
 
 

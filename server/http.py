@@ -29,8 +29,11 @@ class Cycle(RequestResponseCycle):
     _head: Message | None = None  # of an answer, as long as nothing of it is written
 
     async def send(self, message: Any) -> None:
-        """Keeps the head until the first part of the body comes."""
-        if self._head is None and not self.response_started:
+        """Keeps the head until the first part of the body comes.
+
+        Another head takes its place: uvicorn's own 500, where the application failed in between.
+        """
+        if not self.response_started and message["type"] == "http.response.start":
             self._head = message
             return
         head, self._head = self._head, None
@@ -66,22 +69,28 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._in_head = False
-        self._head = 0  # bytes of it so far, except of those that came with something else
+        self._in_head = self._in_message = False
+        self._idle = 0  # bytes since the message began or its body went on, roughly
 
     def data_received(self, data: bytes) -> None:
-        """Bounds what has no bound in httptools."""
-        was_in_head = self._in_head
+        """Bounds what has no bound in httptools: a head, and what may stand behind a body."""
+        was_in_message = self._in_message
+        self._idle += len(data)
         super().data_received(data)
-        if was_in_head and self._in_head:
-            self._head += len(data)
-            if self._head > MAX_HEAD and not self.transport.is_closing():
-                self._refuse(endless_head())
+        goes_on = was_in_message and self._in_message
+        if goes_on and self._idle > MAX_HEAD and not self.transport.is_closing():
+            self._refuse(endless_head())
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._in_head, self._head = True, 0
+        self._in_head = self._in_message = True
+        self._idle = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head. Those behind a body are no part of it (RFC 9110 6.5.1)."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """A request's head is there. Its path is what was asked for, never a part of that."""
@@ -89,6 +98,16 @@ class Protocol(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             self.url = b"/" + self.url
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a request's body."""
+        self._idle = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is there as a whole."""
+        self._in_message = False
+        super().on_message_complete()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Answers a request."""

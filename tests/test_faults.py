@@ -14,16 +14,18 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 from pydantic import SecretStr
 
 from app import create_app
+from auth import tokens
 from db import embedded, migrations
 
 ME = "{ viewer { id } }"
@@ -33,6 +35,7 @@ CODE = "mutation { createLinkCode { userErrors { code } } }"
 SIGN_OUT = "mutation { revokeSession { status } }"
 TIMEOUT = 1.0  # seconds that the server may wait for the database
 CANCEL_REQUEST = struct.pack("!ii", 16, 80877102)
+ENDS = b"SFATAL\0VFATAL\0C57P01\0Mthe server ends\0\0"
 DOOR = "FROM user_sessions s JOIN users"
 APP = "application_name = 'bigtwo-sessions' AND datname = current_database()"
 
@@ -46,6 +49,7 @@ class Proxy:
         self.begun: list[bytes] = []
         self.flows = asyncio.Event()
         self._writers: list[asyncio.StreamWriter] = []
+        self._clients: list[asyncio.StreamWriter] = []  # of these, those to who has connected
         self._tasks: set[asyncio.Task[None]] = set()
         self._port = 0
 
@@ -67,6 +71,11 @@ class Proxy:
         while self._writers:
             self._writers.pop().transport.abort()
 
+    def announce_end(self) -> None:
+        """Every connection is told that the server ends it, and stays open for now."""
+        for writer in self._clients:
+            writer.write(b"E%b%b" % (struct.pack("!i", len(ENDS) + 4), ENDS))
+
     def freeze(self) -> None:
         """Connections are accepted and nothing goes through."""
         self.flows.clear()
@@ -86,6 +95,7 @@ class Proxy:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
+        self._clients.append(writer)
         first = await reader.read(8)
         self.begun.append(first)
         with contextlib.suppress(OSError):
@@ -470,6 +480,21 @@ async def test_a_request_that_is_called_off_sends_no_cancel_and_leaves_the_pool_
 # A cluster of one's own, whose standby is missing, or is all there is
 
 
+async def test_a_connection_whose_end_was_announced_is_a_lost_one(
+    client: Any, proxy: Proxy
+) -> None:
+    guest = await client.guest()
+    await asyncio.gather(*(client.gql(CREATE) for _ in range(4)))
+    proxy.announce_end()
+    await asyncio.sleep(0.1)  # until all have read it
+    assert (await client.gql(ME, token=guest.token)).status_code == 200
+    proxy.announce_end()
+    await asyncio.sleep(0.1)
+    for response in (await client.gql(CREATE), await client.gql(CODE, token=guest.token)):
+        assert response.status_code in {200, 503}
+    assert (await client.gql(ME, token=guest.token)).status_code == 200
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Embedded]:
     """A migrated cluster that may be mistreated."""
@@ -575,6 +600,19 @@ async def has_session(url: str, guest: Any) -> bool:
     return bool(found)
 
 
+def token_of_another_session(services: Any, guest: Any) -> str:
+    """A token of the guest for a session that no row is there of."""
+    now = datetime.now(UTC)
+    return tokens.mint(
+        services.keys,
+        services.profile,
+        user_id=UUID(guest.user_id),
+        session_id=uuid4(),
+        created_at=now,
+        expires_at=now + timedelta(hours=1),
+    )
+
+
 async def test_a_standby_says_neither_yes_nor_no_until_it_is_promoted(
     start_app: Any, cluster: embedded.Embedded, admin: Any, standby: str, statements: list[str]
 ) -> None:
@@ -589,6 +627,10 @@ async def test_a_standby_says_neither_yes_nor_no_until_it_is_promoted(
     assert len([sent for sent in statements if DOOR in sent]) == 1
     for response in await asyncio.gather(*every_request(there, guest.token)):
         assert_unavailable(response)
+    # A session that is not there, of a user whose other ones are read along.
+    assert (await there.gql(MINE)).status_code == 200  # its body is known from here on
+    absent = token_of_another_session(there.services, guest)
+    assert_unavailable(await there.gql(MINE, token=absent))
     ready = await there.http.get("/readyz")
     assert (ready.status_code, ready.json()["checks"]["primary"]) == (503, "this is a standby")
     connection = await asyncpg.connect(standby.replace("//bigtwo@", "//postgres@", 1))

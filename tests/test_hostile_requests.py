@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
 
 from app import create_app
 
@@ -364,6 +365,55 @@ def test_a_head_without_end_is_cut(application: Starlette, serve_app: ServeApp) 
                 answer += more
     assert not answer or answer.startswith(b"HTTP/1.1 431 ")
     assert application_is_fine(host, int(port))
+
+
+def test_trailers_without_end_are_cut(application: Starlette, serve_app: ServeApp) -> None:
+    """What stands behind a body goes to nobody, and is nobody's to keep in memory either."""
+    host, port = serve_app(application).removeprefix("http://").split(":")
+    head = request("Host: localhost", KIND, "Transfer-Encoding: chunked")
+    answer = b""
+    with socket.create_connection((host, int(port)), timeout=30) as peer:
+        peer.sendall(head + b"2\r\n{}\r\n0\r\nX: ")
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                peer.sendall(b"x" * 4096)
+                time.sleep(0.01)  # or it would be one part
+        with contextlib.suppress(OSError):
+            while more := peer.recv(65536):
+                answer += more
+    assert not answer or answer.startswith(b"HTTP/1.1 431 ")
+    assert application_is_fine(host, int(port))
+
+
+def test_a_field_behind_the_body_is_no_header(talk: Talk) -> None:
+    """RFC 9110 6.5.1; a proxy in front, which looks at headers, would not have seen it."""
+    chunked = b"%x\r\n%b\r\n0\r\nAuthorization: Bearer no.good.token\r\n\r\n" % (len(BODY), BODY)
+    head = ("Host: localhost", KIND, "Transfer-Encoding: chunked")
+    status, answer = talk(request(*head, body=chunked))
+    assert status == 200
+    assert b'{"data":{"__typename":"Query"}}' in answer
+
+
+def test_a_failure_between_head_and_body_of_an_answer_is_a_500(
+    serve_app: Callable[..., str],
+) -> None:
+    """Of the head nothing was written: with it and no body, the next answer would be the body."""
+
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        if scope["type"] == "http":
+            headers = [(b"content-length", b"5")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            raise ValueError
+
+    host, port = serve_app(fails).removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as peer:
+        peer.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+        answer = b""
+        while more := peer.recv(65536):
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert answer.endswith(b"Internal Server Error")
 
 
 def application_is_fine(host: str, port: int) -> bool:

@@ -6,6 +6,7 @@ import pytest
 
 from web import documents
 from web.kept import Kept
+from web.operations import GraphQLRequest, Operations, core, make_schema, plan_of
 
 
 def test_what_was_put_is_found_again() -> None:
@@ -26,6 +27,15 @@ def test_what_is_too_large_alone_is_not_kept_and_leaves_the_rest() -> None:
     kept.put("small", 1)
     kept.put("x" * 101, 2)
     assert kept.get("x" * 101) is None
+
+
+def test_what_is_put_again_counts_once_and_keeps_its_uses() -> None:
+    kept: Kept[str, int] = Kept(100)
+    kept.put("seldom", 1)
+    kept.put("in-use", 2)
+    for _ in range(1000):
+        kept.put("in-use", 3)
+    assert (kept.get("in-use"), kept.get("seldom")) == (2, 1)
 
 
 def test_a_stranger_with_ever_new_things_pushes_out_nothing_that_is_in_use() -> None:
@@ -84,3 +94,18 @@ async def test_variables_are_never_taken_from_a_request_before(client: Any) -> N
         assert ("viewer" in answer) is not no
     missing = await client.http.post("/graphql", json={"query": query})
     assert missing.status_code == 422
+
+
+def test_of_a_document_no_more_is_compiled_than_its_length_pays_for() -> None:
+    """Aliases of one fragment, times eight for three variables: megabytes for a kilobyte."""
+    operations = Operations(introspection=True, compile_after=0)
+    fields = "id label status createdAt user { id username } client { name os userAgent }"
+    aliases = " ".join(f"a{n}: mySessions {{ ...S }}" for n in range(18))
+    variables = "$a: Boolean!, $b: Boolean!, $c: Boolean!"
+    choosing = "b: __typename @skip(if: $a) c: __typename @skip(if: $b) @include(if: $c)"
+    large = f"query({variables}) {{ ...Q {choosing} }} fragment S on Session {{ {fields} }}"
+    large += f" fragment Q on Query {{ {aliases} }}"
+    schema = core(make_schema())
+    for query, is_compiled in ((large, False), (f"{{ mySessions {{ {fields} }} }}", True)):
+        found = operations.prepare(GraphQLRequest(query, None, {})).definition
+        assert (plan_of(schema, found) is not None) is is_compiled

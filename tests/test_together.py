@@ -167,3 +167,14 @@ async def test_of_the_kept_claims_there_are_at_most_so_many(client: Any) -> None
         assert str(few.verify(guest.token, credential).user_id) == guest.user_id
         assert few.kept(credential)
     assert len(few) == 2
+
+
+async def test_a_token_after_many_spaces_is_good_and_not_kept(client: Any) -> None:
+    """Or one good token would fill the memory, in spellings of 16 kB each."""
+    services = client.services
+    (guest,) = await guests(client, 1)
+    verifier = tokens.Verifier(services.keys, services.profile)
+    for spaces in (2, 3, 10_000):
+        credential = f"Bearer{' ' * spaces}{guest.token}".encode()
+        assert str(verifier.verify(guest.token, credential).user_id) == guest.user_id
+    assert len(verifier) == 0

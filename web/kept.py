@@ -30,7 +30,12 @@ class Kept(Generic[K, V]):
         return found
 
     def put(self, key: K, value: V) -> None:
-        """Keeps one more, unless it alone is too large."""
+        """Keeps one more, unless it alone is too large.
+
+        One that is there already stays as it is: two may work out the same at the same time.
+        """
+        if key in self._values:
+            return
         if self._size + len(key) > self._capacity:
             self._forget_half()
         if self._size + len(key) <= self._capacity:

@@ -37,6 +37,7 @@ from web.kept import Kept
 from web.refusals import HttpRefused, as_refused, internal_error
 
 CAPACITY = 200_000  # characters of documents kept; their trees take up to 250 bytes for each
+PLANNED = 2  # characters of a document for each compiled field, which takes about 750 bytes
 AS_IS = frozenset({datetime})  # orjson writes them as isoformat does, at an eighth of the cost
 VALUES_HINT = "Send values of the types that the schema and the operation declare"
 
@@ -53,9 +54,10 @@ class GraphQLRequest:
 class Definition:
     """One operation of a document that was parsed, measured and validated."""
 
-    def __init__(self, document: DocumentNode, node: OperationDefinitionNode) -> None:
+    def __init__(self, document: DocumentNode, node: OperationDefinitionNode, room: int) -> None:
         self.document = document
         self.node = node
+        self.room = room  # fields that its plan may have
         self.kind = node.operation  # query, mutation or subscription
         self.name = node.name.value if node.name else None
         self.asks_for = plain_root_fields(node)
@@ -77,6 +79,7 @@ class Prepared:
     """A document that may be executed, with its operations as far as they were asked for."""
 
     document: DocumentNode
+    length: int  # characters of its text
     definitions: dict[str | None, Definition] = field(default_factory=dict)
 
     def definition(self, name: str | None) -> Definition:
@@ -84,7 +87,10 @@ class Prepared:
         found = self.definitions.get(name)
         if found is None:
             node = documents.operation(self.document, name)
-            found = self.definitions[name] = Definition(self.document, node)
+            # What is kept has a bound in characters, so plans have one by them: fragments under
+            # many aliases, times eight for three variables in directives, would be megabytes.
+            room = self.length // (PLANNED * len(self.document.definitions))
+            found = self.definitions[name] = Definition(self.document, node, room)
         return found
 
 
@@ -127,7 +133,7 @@ class Operations:
             document = documents.prepare(
                 sent.query, self._schema, introspection=self._introspection
             )
-            prepared = Prepared(document)
+            prepared = Prepared(document, len(sent.query))
             self._documents.put(sent.query, prepared)
         return Operation(prepared.definition(sent.operation_name), sent.variables)
 
@@ -228,10 +234,14 @@ class Operations:
         if context.viewer and self._compile_after:
             definition.uses += 1
             if definition.uses == self._compile_after:
-                definition.plan = compile_operation(
-                    self._schema, definition.document, definition.node, as_is=AS_IS
-                )
+                definition.plan = plan_of(self._schema, definition)
         return definition.plan
+
+
+def plan_of(schema: GraphQLSchema, definition: Definition) -> Plan | None:
+    """The plan of an operation; None if it cannot be compiled, or would take too much memory."""
+    plan = compile_operation(schema, definition.document, definition.node, as_is=AS_IS)
+    return plan if plan and plan.size <= definition.room else None
 
 
 def make_schema() -> strawberry.Schema:
