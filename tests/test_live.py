@@ -20,12 +20,13 @@ from uuid import UUID, uuid4
 import asyncpg
 import httpx2
 import pytest
+import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from db.engine import Database
 from db.sessions import Key
-from live.held import Held
+from live.held import LOST_AFTER, SPREAD, Held
 from live.watch import Watch
 from settings import ROOT, Settings
 
@@ -589,6 +590,38 @@ async def test_a_standstill_of_less_than_five_seconds_closes_nothing(
         await asyncio.sleep(3)
     other = await node.device(guest)
     assert await event(wire) == ("CREATED", other.session_id)
+
+
+async def test_what_nobody_can_confirm_is_closed_spread_over_seconds() -> None:
+    """So that all who come back do not come back at once."""
+    key = Key(uuid4(), uuid4())
+    ages = [Held(key, lambda _: None, lambda: None)._lost_after for _ in range(300)]
+    assert min(ages) >= LOST_AFTER
+    assert max(ages) <= LOST_AFTER + SPREAD
+    for second in range(int(SPREAD)):
+        among = [age for age in ages if second <= age - LOST_AFTER < second + 1]
+        assert len(among) > 50
+
+
+async def test_the_log_tells_how_long_revocations_took_to_reach_sockets(
+    start_node: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("live.connections.REPORT_INTERVAL", 0.1)
+    told: list[Any] = []
+    with structlog.testing.capture_logs() as lines:
+        node = await start_node()
+        guest = await node.guest()
+        wire = await node.connect(guest.token)
+        await node.data(SIGN_OUT, token=guest.token)
+        assert await wire.closed() == 4401
+
+        def is_told() -> bool:
+            told[:] = [one for one in lines if one["event"] == "revocations_reached_sockets"]
+            return bool(told)
+
+        await until(is_told)
+    assert told[0]["count"] == 1
+    assert 0 <= told[0]["p50"] <= told[0]["p99"] <= told[0]["slowest"] < 2
 
 
 # Readers
