@@ -359,32 +359,16 @@ async def rename(
     return to_session(row) if row else None
 
 
-async def revoke(
-    db: AsyncConnection, user_id: UUID, session_id: UUID, *, reason: RevokedReason, by: UUID
-) -> SessionRow | None:
-    """Ends a live session of the user. None when nothing ended."""
-    ended = await db.execute(
-        text(f"""
-            UPDATE user_sessions s
-            SET revoked_at = statement_timestamp(), revoked_reason = :reason, revoked_by = :by
-            WHERE s.user_id = :user_id AND s.id = :session_id AND {LIVE}
-            RETURNING {COLUMNS}
-        """),  # noqa: S608 - constants
-        {"user_id": user_id, "session_id": session_id, "reason": reason.value, "by": by},
-    )
-    row = ended.one_or_none()
-    return to_session(row) if row else None
-
-
 async def find_owned(db: AsyncConnection, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
-    """What `find` finds for each of these keys, in a transaction."""
+    """What `find` finds for each of these keys, through SQLAlchemy; nothing else."""
 
     async def fetch(statement: str, *values: Any) -> Sequence[Any]:
         bound = statement.replace("$1", ":user_ids").replace("$2", ":ids")
         named = dict(zip(("user_ids", "ids"), values, strict=False))
         return (await db.execute(text(bound), named)).all()
 
-    return await find_many(fetch, keys)
+    found = await find_many(fetch, keys)
+    return {key: found[key] for key in keys if key in found}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from auth import codes, credentials, devices, names, tokens
 from auth.credentials import Proof
 from auth.devices import Device
-from auth.errors import RateLimited
 from auth.viewer import Viewer
 from context import Context, Info, hold, signed_in
-from db import events, idempotency_keys, known_networks, link_codes, rate_counts, sessions, users
+from db import events, idempotency_keys, known_networks, link_codes, sessions, users
 from db.events import Actor, By, Kind
 from db.idempotency_keys import IdempotencyRow
-from db.rate_counts import WINDOW
-from db.sessions import NewSession, RevokedReason, SessionRow
+from db.sessions import Ending, Key, NewSession, RevokedReason, SessionRow
 from db.users import UserRow
+from resolvers import guests
 from resolvers.endings import tell
 from resolvers.guests import NewGuest
 from resolvers.optional import is_given
@@ -347,10 +346,9 @@ async def come_back(
 
 async def supersede(db: AsyncConnection, caller: Viewer, session_id: UUID) -> list[SessionRow]:
     """Leaves the caller's session for the one that its device has now; what ended."""
-    ended = await sessions.revoke(
-        db, caller.user_id, caller.session_id, reason=RevokedReason.SUPERSEDED, by=session_id
-    )
-    return [ended] if ended else []
+    own = Key(caller.user_id, caller.session_id)
+    ended = await sessions.revoke_many(db, [Ending(own, RevokedReason.SUPERSEDED, session_id)])
+    return list(ended.values())
 
 
 async def make_room(
@@ -374,12 +372,7 @@ async def new_guest(db: AsyncConnection, context: Context, user_id: UUID) -> Use
     """A guest. Raises RateLimited."""
     if context.viewer:
         await hold(db, context.viewer)
-    limit = context.services.policy.guests_per_minute
-    if limit:
-        key = f"guest {context.origin.network}"
-        wait = await rate_counts.count_up_to(db, key, limit=limit, window=WINDOW)
-        if wait is not None:
-            raise RateLimited(wait)
+    await guests.count(db, context.origin.network, limit=context.services.policy.guests_per_minute)
     return await new_user(db, user_id, is_guest=True)
 
 

@@ -57,12 +57,19 @@ async def over_limit(db: AsyncConnection, guests: Sequence[NewGuest]) -> dict[UU
     """
     refused = {}
     for guest in sorted(guests, key=lambda guest: guest.network):
-        if guest.limit:
-            key = f"guest {guest.network}"
-            wait = await rate_counts.count_up_to(db, key, limit=guest.limit, window=WINDOW)
-            if wait is not None:
-                refused[guest.user_id] = RateLimited(wait)
+        try:
+            await count(db, guest.network, limit=guest.limit)
+        except RateLimited as error:
+            refused[guest.user_id] = error
     return refused
+
+
+async def count(db: AsyncConnection, network: str, *, limit: int) -> None:
+    """Counts a guest of a network. Raises RateLimited; limit 0: as many as come."""
+    if limit:
+        wait = await rate_counts.count_up_to(db, f"guest {network}", limit=limit, window=WINDOW)
+        if wait is not None:
+            raise RateLimited(wait)
 
 
 async def claim_names(db: AsyncConnection, guests: Sequence[NewGuest]) -> dict[UUID, str]:
