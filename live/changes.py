@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
-from db.open_sessions import Owned
+from db.sessions import OwnedSession
 
 
 class ChangeKind(StrEnum):
@@ -22,23 +22,25 @@ class Change:
     """What happened to one session, and the session afterwards; a deleted one as it was last."""
 
     kind: ChangeKind
-    row: Owned
+    row: OwnedSession
 
 
 class Seen:
     """The sessions of a user, but for one's own, as they were when somebody last looked."""
 
-    def __init__(self, own: UUID, rows: Iterable[Owned]) -> None:
+    def __init__(self, own: UUID, rows: Iterable[OwnedSession]) -> None:
         self._own = own
         self._rows = self._others(rows)
 
-    def gone(self, rows: Iterable[Owned]) -> set[UUID]:
+    def gone(self, rows: Iterable[OwnedSession]) -> set[UUID]:
         """The sessions that lived and are not among the rows any more: ended, or deleted."""
         present = {row.session.id for row in rows}
         lived = {key for key, row in self._rows.items() if row.session.is_live}
         return lived - present
 
-    def compare(self, rows: Iterable[Owned], ended: Mapping[UUID, Owned]) -> list[Change]:
+    def compare(
+        self, rows: Iterable[OwnedSession], ended: Mapping[UUID, OwnedSession]
+    ) -> list[Change]:
         """What happened since then; these rows are what was seen last from now on.
 
         ended: the rows of those that are gone, as far as there still are any.
@@ -54,11 +56,11 @@ class Seen:
                 changes.append(Change(end_of(ended.get(key)), ended.get(key, last)))
         return changes
 
-    def _others(self, rows: Iterable[Owned]) -> dict[UUID, Owned]:
+    def _others(self, rows: Iterable[OwnedSession]) -> dict[UUID, OwnedSession]:
         return {row.session.id: row for row in rows if row.session.id != self._own}
 
 
-def differences(before: Owned | None, now: Owned) -> list[Change]:
+def differences(before: OwnedSession | None, now: OwnedSession) -> list[Change]:
     """What happened to a session that is there; activity is nothing that happens."""
     changes = []
     if before is None:
@@ -73,7 +75,7 @@ def differences(before: Owned | None, now: Owned) -> list[Change]:
     return changes
 
 
-def end_of(row: Owned | None) -> ChangeKind:
+def end_of(row: OwnedSession | None) -> ChangeKind:
     """How a session ended; one whose row is gone counts as revoked."""
     expired = row is not None and row.session.status == "EXPIRED"
     return ChangeKind.EXPIRED if expired else ChangeKind.REVOKED

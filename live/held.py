@@ -6,8 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from db.open_sessions import Owned
-from db.sessions import Key
+from db.sessions import Key, OwnedSession
 from live.changes import Change, Seen
 
 SILENT_AFTER = 2.0  # seconds without an answer about its row after which it is told no event
@@ -34,7 +33,7 @@ class Held:
     def __init__(
         self,
         key: Key,
-        on_gone: Callable[[Owned | None], None],
+        on_gone: Callable[[OwnedSession | None], None],
         on_lost: Callable[[], None],
     ) -> None:
         self.key = key
@@ -89,11 +88,11 @@ class Feed:
         if self._waiting:
             self._news.set()
 
-    def gone(self, rows: Sequence[Owned]) -> set[UUID]:
+    def gone(self, rows: Sequence[OwnedSession]) -> set[UUID]:
         """The sessions among those last seen whose end is not known yet."""
         return self._seen.gone(rows) if self._seen else set()
 
-    def saw(self, rows: Sequence[Owned], ended: Mapping[UUID, Owned]) -> None:
+    def saw(self, rows: Sequence[OwnedSession], ended: Mapping[UUID, OwnedSession]) -> None:
         """Takes note of how the user's sessions are now."""
         if self._seen is None:
             self._seen = Seen(self._held.key.session_id, rows)

@@ -16,10 +16,9 @@ from uuid import UUID
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db import open_sessions
+from db import open_sessions, sessions
 from db.engine import Database, Unavailable
-from db.open_sessions import Owned
-from db.sessions import Key
+from db.sessions import Key, OwnedSession
 from live.held import Feed, Held
 
 INTERVAL = 1.0  # seconds in which every row is read once
@@ -41,8 +40,8 @@ class Look:
     held: Sequence[Held]
     feeds: Sequence[tuple[UUID, Feed]]
     left: dict[Key, float] = field(default_factory=dict)
-    rows: dict[UUID, list[Owned]] = field(default_factory=dict)
-    ended: dict[UUID, Owned] = field(default_factory=dict)
+    rows: dict[UUID, list[OwnedSession]] = field(default_factory=dict)
+    ended: dict[UUID, OwnedSession] = field(default_factory=dict)
 
     async def take(self, db: AsyncConnection) -> None:
         """Reads. One's own row last: who is told of others' changes was in when they were seen."""
@@ -56,7 +55,7 @@ class Look:
         for user_id, feed in self.feeds:
             missing |= {Key(user_id, gone) for gone in feed.gone(self.rows[user_id])}
         if missing:
-            found = await open_sessions.find_many(db, missing)
+            found = await sessions.find_owned(db, list(missing))
             self.ended = {key.session_id: row for key, row in found.items()}
 
 

@@ -19,7 +19,6 @@ from auth.errors import CrossOrigin, Refused, StoreUnavailable, Unauthenticated
 from auth.viewer import Viewer
 from context import Context, Services, admit, bearer, judge
 from db.engine import Unavailable
-from db.open_sessions import Owned
 from db.sessions import Key, OwnedSession
 from live.held import Feed, Held, SlowReaderError
 from web import frames
@@ -311,10 +310,10 @@ class Socket:
 
     # The end
 
-    def _on_gone(self, row: Owned | None) -> None:
+    def _on_gone(self, row: OwnedSession | None) -> None:
         """The watch has seen that the row lets nobody in any more."""
         try:
-            judge(OwnedSession(row.session, row.user, is_use_due=False) if row else None)
+            judge(row)
         except Unauthenticated as refused:
             self._end(refused)
 

@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 from auth.errors import RateLimited, Unauthenticated
 from auth.viewer import Viewer
 from context import Context, Origin, Services, judge
-from db.open_sessions import Owned
 from db.sessions import Key, OwnedSession
 from live.connections import RETRY_AFTER
 from live.held import Feed, Held, SlowReaderError
@@ -90,9 +89,9 @@ class EventStream:
         self._live.watch.told({key.user_id})
         return held
 
-    def _on_gone(self, row: Owned | None) -> None:
+    def _on_gone(self, row: OwnedSession | None) -> None:
         try:
-            judge(OwnedSession(row.session, row.user, is_use_due=False) if row else None)
+            judge(row)
         except Unauthenticated as refused:
             if self._refusal is None:
                 self._context.run(write_refusal, refused, refused)
