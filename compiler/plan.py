@@ -134,7 +134,7 @@ def choosing_variables(
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """A node and all below it."""
+    """A node and all below it; tokens bound their number, the parser their nesting."""
     yield node
     for key in node.keys:
         value = getattr(node, key, None)

@@ -5,7 +5,6 @@ once and multiplies, so that a document whose spreads unfold to 2^40 fields cost
 text. No document may hold the event loop for more than 100 ms, in validation or in execution.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -29,6 +28,7 @@ from graphql import (
 )
 from graphql.validation.rules import overlapping_fields_can_be_merged
 
+from compiler.plan import walk
 from web.refusals import HttpRefused
 
 MAX_TOKENS = 1000
@@ -208,16 +208,6 @@ class Measure:
             else:
                 total += 1
         return total
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """A node and all below it; tokens bound their number, the parser their nesting."""
-    yield node
-    for key in node.keys:
-        value = getattr(node, key, None)
-        for child in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(child, Node):
-                yield from walk(child)
 
 
 def limit(most: int, found: int, what: str) -> None:

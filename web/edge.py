@@ -8,7 +8,6 @@ import asyncio
 import re
 from functools import lru_cache
 from itertools import chain
-from random import getrandbits
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -16,20 +15,17 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth.errors import Refused, StoreUnavailable
-from web.bounded import Bounded
 from web.departure import Departure
-from web.failures import where
+from web.failures import LastResort
 from web.head import Head, head_of
-from web.log_context import Asked, logs_tell
+from web.log_context import begin
 from web.refusals import (
     GRAPHQL_JSON,
     PLAIN_JSON,
     HttpRefused,
     as_refused,
-    internal_error,
     method_not_allowed,
     render,
-    write_down,
 )
 
 MAX_TARGET = 8 * 1024  # bytes of path and query string
@@ -73,9 +69,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = f"{getrandbits(128):032x}"
-        unread = has_body(head_of(scope))
-        logs_tell.set(Asked(request_id, scope))
+        request_id, unread = begin(scope), has_body(head_of(scope))
 
         async def receive_and_note() -> Message:
             nonlocal unread
@@ -139,8 +133,7 @@ class Rescue:
     def __init__(self, app: ASGIApp, departure: Departure) -> None:
         self._app = app
         self._departure = departure
-        self._refusals = Bounded("refusals_not_logged")
-        self._failures = Bounded("failures_not_logged")
+        self._last_resort = LastResort()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, and answers where an exception comes back."""
@@ -157,7 +150,8 @@ class Rescue:
                 raise
             await self._answer(StoreUnavailable(), scope, receive, send)
         except Exception as error:  # the last resort
-            refused = self._refusal(error)
+            told = as_refused(error) or from_router(error)
+            refused = self._last_resort.refusal(error, told)
             if STARTED in scope:
                 raise
             await self._answer(refused, scope, receive, send)
@@ -165,16 +159,6 @@ class Rescue:
     async def _answer(self, refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
         media_type = GRAPHQL_JSON if scope["path"] == "/graphql" else PLAIN_JSON
         await render(refused, media_type)(scope, receive, send)
-
-    def _refusal(self, error: Exception) -> Refused:
-        refused = as_refused(error) or from_router(error)
-        if refused:
-            if self._refusals.admits_one():
-                write_down(refused, error)
-            return refused
-        if self._failures.admits_one():
-            log.error("request_failed", **where(error))
-        return internal_error()
 
 
 def refuse_oversized(scope: Scope) -> None:

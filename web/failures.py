@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import structlog
 from graphql import FieldNode, GraphQLError
 
+from auth.errors import Refused
 from web.bounded import Bounded
-from web.refusals import as_refused
+from web.refusals import as_refused, internal_error, write_down
 
 log = structlog.get_logger()
 
@@ -24,6 +25,28 @@ class Failures:
         if bugs and self._lines.admits_one():
             error, bug = bugs[0]
             log.error("resolver_failed", field=field_of(error), times=len(bugs), **where(bug))
+
+
+class LastResort:
+    """What an exception is told as, written down at a bounded rate."""
+
+    def __init__(self) -> None:
+        self._refusals = Bounded("refusals_not_logged")
+        self._failures = Bounded("failures_not_logged")
+
+    def refusal(self, error: Exception, refused: Refused | None) -> Refused:
+        """The refusal that an exception stands for; that of a bug where it stands for none."""
+        if refused:
+            self.write(refused, error)
+            return refused
+        if self._failures.admits_one():
+            log.error("request_failed", **where(error))
+        return internal_error()
+
+    def write(self, refused: Refused, error: BaseException) -> None:
+        """One line about a refusal."""
+        if self._refusals.admits_one():
+            write_down(refused, error)
 
 
 def bug_of(error: GraphQLError) -> Exception | None:

@@ -85,31 +85,23 @@ class GraphQLEndpoint:
             operation = known
         else:
             sent = await read_request(scope, head, receive, body)
-            if media_type == EVENT_STREAM or self._is_streamed(sent, may_stream=may_stream):
+            found = None if media_type == EVENT_STREAM else self._operations.prepare(sent)
+            if found is None or is_streamed(found, may_stream=may_stream):
                 await self._stream(sent, viewer, origin)(scope, receive, send)
                 return
-            operation = self._prepare(scope, sent, body)
+            operation = self._checked(scope, found, body)
         context = Context(self._services, viewer, origin)
         result = await self._operations.execute(operation, context)
         await reply(send, media_type, answer(result))
 
-    def _prepare(self, scope: Scope, sent: GraphQLRequest, body: Begun[bytes] | None) -> Operation:
-        """The operation of a request, which is known from now on. Raises HttpRefused."""
-        operation = self._operations.prepare(sent)
+    def _checked(self, scope: Scope, operation: Operation, body: Begun[bytes] | None) -> Operation:
+        """An operation that may be executed, and is known from now on. Raises HttpRefused."""
         if scope["method"] != "POST" and operation.kind is not OperationType.QUERY:
             raise method_not_allowed("POST", "OPTIONS")
         self._operations.check_variables(operation)
-        if body and body.value and not sent.variables:
+        if body and body.value and not operation.variables:
             self._known.put(body.value, operation)
         return operation
-
-    def _is_streamed(self, sent: GraphQLRequest, *, may_stream: bool) -> bool:
-        """Whether there is no other answer than events. Raises HttpRefused."""
-        if self._operations.prepare(sent).kind is not OperationType.SUBSCRIPTION:
-            return False
-        if not may_stream:
-            raise not_acceptable(EVENT_STREAM)
-        return True
 
     def _stream(self, sent: GraphQLRequest, viewer: Viewer | None, origin: Origin) -> ASGIApp:
         """The answer in events; what is wrong with the document is one of them."""
@@ -125,6 +117,15 @@ class GraphQLEndpoint:
                 await stream(scope, receive, send)
 
         return answer
+
+
+def is_streamed(operation: Operation, *, may_stream: bool) -> bool:
+    """Whether there is no other answer than events. Raises HttpRefused where they may not be."""
+    if operation.kind is not OperationType.SUBSCRIPTION:
+        return False
+    if not may_stream:
+        raise not_acceptable(EVENT_STREAM)
+    return True
 
 
 def read_ahead(scope: Scope, head: Head, receive: Receive) -> Begun[bytes] | None:

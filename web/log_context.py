@@ -1,6 +1,7 @@
 """Which request a line of the log is about: worked out only when a line is written."""
 
 from contextvars import ContextVar
+from random import getrandbits
 from typing import NamedTuple
 
 import structlog
@@ -17,6 +18,13 @@ class Asked(NamedTuple):
 
 
 logs_tell: ContextVar[Asked] = ContextVar("logs_tell")
+
+
+def begin(scope: Scope) -> str:
+    """Gives a request its id, which the log's lines about it carry from now on."""
+    request_id = f"{getrandbits(128):032x}"
+    logs_tell.set(Asked(request_id, scope))
+    return request_id
 
 
 def add_request(

@@ -7,27 +7,21 @@ from graphql import ExecutionResult
 
 from auth.errors import Refused, Unauthenticated
 from context import Services
-from web.bounded import Bounded
-from web.failures import where
-from web.refusals import HttpRefused, as_refused, internal_error, write_down
+from web.failures import LastResort
+from web.refusals import HttpRefused, as_refused
 
 TOO_MANY_REQUESTS = 429  # and what follows: the same may succeed later
 
 log = structlog.get_logger()
-refusals = Bounded("refusals_not_logged")
-failures = Bounded("failures_not_logged")
+last_resort = LastResort()
 
 
 def refusal_of(error: Exception) -> Refused:
     """What an exception stands for; written down, unless it is about what a client sent."""
     refused = as_refused(error)
-    if refused is None:
-        if failures.admits_one():
-            log.error("request_failed", **where(error))
-        return internal_error()
-    if not isinstance(refused, HttpRefused | Unauthenticated):
-        write_refusal(refused, error)
-    return refused
+    if isinstance(refused, HttpRefused | Unauthenticated):
+        return refused
+    return last_resort.refusal(error, refused)
 
 
 def note_passing(result: ExecutionResult) -> None:
@@ -41,8 +35,7 @@ def note_passing(result: ExecutionResult) -> None:
 
 def write_refusal(refused: Refused, error: BaseException) -> None:
     """One line, at a bounded rate."""
-    if refusals.admits_one():
-        write_down(refused, error)
+    last_resort.write(refused, error)
 
 
 def note_latency(services: Services, refused: Unauthenticated) -> None:

@@ -1,16 +1,13 @@
 """WebSocket upgrades on their way in: an id, a line's context, and refusals like any other's."""
 
-from random import getrandbits
-
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth.errors import Refused
-from web.bounded import Bounded
 from web.edge import headers_for, refuse_odd_host, refuse_oversized
-from web.failures import where
-from web.log_context import Asked, logs_tell
-from web.refusals import PLAIN_JSON, HttpRefused, as_refused, internal_error, render, write_down
+from web.failures import LastResort
+from web.log_context import begin
+from web.refusals import PLAIN_JSON, HttpRefused, as_refused, render
 
 INTERNAL_ERROR = 1011  # RFC 6455 7.4.1
 
@@ -22,15 +19,14 @@ class Upgrades:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._refusals = Bounded("refusals_not_logged")
-        self._failures = Bounded("failures_not_logged")
+        self._last_resort = LastResort()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes an upgrade on; whatever is raised becomes an answer, or a close."""
         if scope["type"] != "websocket":
             await self._app(scope, receive, send)
             return
-        request_id, is_open = f"{getrandbits(128):032x}", False
+        request_id, is_open = begin(scope), False
 
         async def send_and_note(message: Message) -> None:
             nonlocal is_open
@@ -41,26 +37,16 @@ class Upgrades:
                 raise nothing_here()  # the router's way to say so
             await send(message)
 
-        logs_tell.set(Asked(request_id, scope))
         try:
             refuse_oversized(scope)
             refuse_odd_host(scope)
             await self._app(scope, receive, send_and_note)
         except Exception as error:  # noqa: BLE001 - the last resort
-            refused = self._refusal(error)
+            refused = self._last_resort.refusal(error, as_refused(error))
             if is_open:
                 await send({"type": "websocket.close", "code": INTERNAL_ERROR})
             else:
                 await deny(refused, request_id, scope, receive, send)
-
-    def _refusal(self, error: Exception) -> Refused:
-        if refused := as_refused(error):
-            if self._refusals.admits_one():
-                write_down(refused, error)
-            return refused
-        if self._failures.admits_one():
-            log.error("request_failed", **where(error))
-        return internal_error()
 
 
 def nothing_here() -> HttpRefused:
