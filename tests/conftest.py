@@ -44,7 +44,7 @@ from db.engine import Connection, Database
 from server import websocket
 from server.http import Protocol
 from settings import ROOT, Settings
-from tests.servers import MAKE, Server, Start, starting
+from tests.servers import APP, MAKE, Server, Start, StartOn, starting
 
 # Every operation of a live session is compiled at once; TEST_COMPILE_AFTER=0: none is, ever.
 COMPILE_AFTER = int(os.environ.get("TEST_COMPILE_AFTER", "1"))
@@ -687,3 +687,13 @@ def first_start(clone: Path, tmp_path: Path) -> Iterator[Start]:
     """Starts servers in the clone, the first one without data."""
     with starting(clone, tmp_path) as begin:
         yield begin
+
+
+@pytest.fixture
+def start_on(start: Start, database_url: str) -> StartOn:
+    """Starts a server on the test's database, with changed settings."""
+
+    def begin(**changes: str) -> Server:
+        return start(APP, DATABASE_URL=database_url, JWT_SECRET=SECRET, **changes)
+
+    return begin

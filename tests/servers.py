@@ -145,6 +145,7 @@ def is_over(process: subprocess.Popen[bytes]) -> bool:
 
 
 Start = Callable[..., Server]
+StartOn = Callable[..., Server]
 
 
 @contextmanager

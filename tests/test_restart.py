@@ -32,7 +32,7 @@ from tests.servers import (
     SECRET,
     SLOW,
     Server,
-    Start,
+    StartOn,
     environment,
     is_free,
     until,
@@ -45,18 +45,7 @@ PAUSE = 0.02  # seconds between two requests of a client
 AGED = "UPDATE user_sessions SET last_active_at = last_active_at - interval '1 hour'"
 UNUSED = "SELECT count(*) FROM user_sessions WHERE last_active_at < now() - interval '30 minutes'"
 
-StartOn = Callable[..., Server]
 UntilWaiting = Callable[..., Awaitable[None]]
-
-
-@pytest.fixture
-def start_on(start: Start, database_url: str) -> StartOn:
-    """Starts a server on the test's database, with changed settings."""
-
-    def begin(**changes: str) -> Server:
-        return start(APP, DATABASE_URL=database_url, JWT_SECRET=SECRET, **changes)
-
-    return begin
 
 
 def events(server: Server, name: str) -> list[dict[str, Any]]:

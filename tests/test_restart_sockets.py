@@ -2,33 +2,20 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
-import pytest
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from tests.conftest import Wire
-from tests.servers import APP, SECRET, SLOW, Server, Start, until
+from tests.servers import SLOW, Server, StartOn, until
 
 EVENTS = "subscription { mySessionEvents { kind } }"
 CODE = "mutation { createLinkCode { code } }"
 LIST = "{ mySessions { id } }"
-
-StartOn = Callable[..., Server]
-
-
-@pytest.fixture
-def start_on(start: Start, database_url: str) -> StartOn:
-    """Starts a server on the test's database, with changed settings."""
-
-    def begin(**changes: str) -> Server:
-        return start(APP, DATABASE_URL=database_url, JWT_SECRET=SECRET, **changes)
-
-    return begin
 
 
 @asynccontextmanager
