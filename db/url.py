@@ -5,6 +5,7 @@ not know or cannot use it notices at the first connection, with a puzzling messa
 judged here, at start. No message quotes it, or any part that may hold the password.
 """
 
+import asyncio
 import re
 from functools import partial
 from pathlib import Path
@@ -84,14 +85,33 @@ async def connect(dsns: list[str], **arguments: Any) -> Any:
     """
     for dsn in dsns[:-1]:
         try:
-            return await asyncpg.connect(dsn, **arguments)
+            return await connect_to(dsn, **arguments)
         except (
             OSError,
             asyncpg.CannotConnectNowError,
             asyncpg.TargetServerAttributeNotMatched,
         ):
             continue
-    return await asyncpg.connect(dsns[-1], **arguments)
+    return await connect_to(dsns[-1], **arguments)
+
+
+async def connect_to(dsn: str, **arguments: Any) -> Any:
+    """A connection; whoever waits for it may be cancelled, connecting itself is not.
+
+    Broken off in its first steps, asyncpg leaves an error to nobody, which asyncio reports.
+    """
+    connecting = asyncio.ensure_future(asyncpg.connect(dsn, **arguments))
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        connecting.add_done_callback(drop_connection)
+        raise
+
+
+def drop_connection(connecting: "asyncio.Future[Any]") -> None:
+    """Closes a connection that nobody waits for any more."""
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().terminate()
 
 
 def parse(url: str) -> tuple[SplitResult, dict[str, str]]:

@@ -27,6 +27,7 @@ from pydantic import SecretStr
 from app import create_app
 from auth import tokens
 from db import embedded, migrations
+from db.url import connect_arguments
 
 ME = "{ viewer { id } }"
 MINE = "{ mySessions { id } }"
@@ -639,3 +640,29 @@ async def test_a_standby_says_neither_yes_nor_no_until_it_is_promoted(
     assert (await there.gql(ME, token=guest.token)).status_code == 200
     assert (await there.gql(SIGN_OUT, token=guest.token)).status_code == 200
     assert (await there.gql(ME, token=guest.token)).status_code == 401
+
+
+async def test_connecting_that_is_called_off_leaves_no_error_to_nobody() -> None:
+    """A deadline comes at any step, and asyncpg's first ones, broken off, would leave one."""
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    arguments = connect_arguments(
+        f"postgresql://a:b@127.0.0.1:{server.sockets[0].getsockname()[1]}/c", timeout=5
+    )
+    connect = arguments.pop("async_creator_fn")
+    usual = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    try:
+        for steps in range(12):
+            connecting = asyncio.create_task(connect(**arguments))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            connecting.cancel()
+            await asyncio.wait({connecting})
+        await asyncio.sleep(0.1)
+        gc.collect()
+    finally:
+        loop.set_exception_handler(usual)
+        server.close()
+    assert reported == []
