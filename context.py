@@ -100,7 +100,7 @@ NOWHERE = Origin()
 class Context:
     """What a resolver is given: who calls from where, and a database that answers in time."""
 
-    __slots__ = ("deadline", "feed", "origin", "services", "viewer")
+    __slots__ = ("deadline", "feed", "has_begun", "origin", "services", "viewer")
 
     def __init__(
         self,
@@ -114,6 +114,7 @@ class Context:
         self.viewer = viewer
         self.origin = origin
         self.feed = feed  # what a subscription listens to
+        self.has_begun = False  # a session, which the answer's token is for
         self.deadline = asyncio.get_running_loop().time() + services.database.timeout
 
     @asynccontextmanager

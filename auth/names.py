@@ -3,7 +3,7 @@
 import re
 import secrets
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from random import SystemRandom
 
 import coolname
@@ -38,17 +38,15 @@ def label_beside(taken: Collection[str]) -> str:
     return label
 
 
-def username_candidates() -> list[str]:
-    """Names for a guest, best first.
+def username_candidates() -> Iterator[str]:
+    """Names for a guest, best first; each is drawn when it is asked for.
 
     Two words are the nicest, and there are some 300,000 of them; with four digits there are
     enough for anyone, with eight even under a storm of guests.
     """
-    return [
-        two_words(),
-        f"{two_words()}-{secrets.randbelow(10**4):04}",
-        f"{two_words()}-{secrets.randbelow(10**8):08}",
-    ]
+    yield two_words()
+    yield f"{two_words()}-{secrets.randbelow(10**4):04}"
+    yield f"{two_words()}-{secrets.randbelow(10**8):08}"
 
 
 def is_username(name: str) -> bool:

@@ -8,20 +8,24 @@ import base64
 import binascii
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NoReturn
 from uuid import UUID, uuid4
 
-import jwt
+import orjson
+from jwt.algorithms import HMACAlgorithm
 
 from auth import strict_json
 from auth.errors import Reason, Unauthenticated
-from auth.keys import Key, KeyRing
+from auth.keys import ALGORITHM, Key, KeyRing
 
 TYPE = "at+jwt"
 MAX_BYTES = 4096  # ours have 500; whatever is longer is not worth decoding
 LEEWAY = 60  # seconds for iat and nbf, which other nodes' clocks made; none for exp
 SEGMENTS = 3
+CHANGES_THE_RULES = {"crit", "b64"}  # what is signed, or how (RFC 7515 4.1.11, RFC 7797 3)
 SCHEME = "Bearer "
+ALGORITHMS = {ALGORITHM: HMACAlgorithm(HMACAlgorithm.SHA256)}
 CAPACITY = 20_000  # tokens whose claims are kept, about 1 kB each
 
 
@@ -66,15 +70,30 @@ def mint(
         "exp": int(expires_at.timestamp()),
     }
     key = keys.signing
-    return jwt.encode(
-        claims, key.secret, algorithm=key.algorithm, headers={"typ": TYPE, "kid": key.kid}
-    )
+    signed = header_of(key.kid, key.algorithm) + b"." + segment(orjson.dumps(claims))
+    signature = ALGORITHMS[key.algorithm].sign(signed, key.secret)
+    return (signed + b"." + segment(signature)).decode()
+
+
+@lru_cache(maxsize=16)
+def header_of(kid: str, algorithm: str) -> bytes:
+    """The first segment of every token that a key signs.
+
+    What `jwt.encode` does anew for each (this, the key's form, the claims' types) costs six times
+    as much as the signature.
+    """
+    return segment(orjson.dumps({"alg": algorithm, "kid": kid, "typ": TYPE}))
+
+
+def segment(data: bytes) -> bytes:
+    """Bytes as a part of a token (RFC 7515 2)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
 class Verifier:
     """Verifies tokens of one key ring, and keeps what it found: claims, never a verdict.
 
-    PyJWT costs 45 µs a token, more than all else that a request needs. A signature that was good
+    Verifying takes 30 µs, half as much as all else that a request needs. A signature that was good
     stays good as long as its key is here; whether the session lives is asked every time. Only good
     tokens are kept, the last so many, so nobody can fill this without having been let in. A ring
     with other keys needs a Verifier of its own.
@@ -116,7 +135,7 @@ def verify(token: str, keys: KeyRing, profile: Profile) -> Claims:
     """
     try:
         return checked(trusted_claims(token, keys), profile)
-    except (ValueError, TypeError, KeyError, jwt.InvalidTokenError):
+    except (ValueError, TypeError, KeyError):
         raise Unauthenticated(Reason.TOKEN_INVALID) from None
 
 
@@ -143,15 +162,16 @@ def refuse_untimely(claims: Claims, *, now: float) -> None:
 def trusted_claims(token: str, keys: KeyRing) -> dict[str, Any]:
     """The claims of a token whose signature is good and whose form is the one that we write.
 
-    PyJWT checks the signature; it accepts padding, loose trailing bits, duplicate names and any
-    `typ` (RFC 8725 3.11), so a token had many spellings.
+    PyJWT checks the signature only: of the form it accepts padding, loose trailing bits, duplicate
+    names and any `typ` (RFC 8725 3.11), so a token had many spellings.
     """
-    segments = token.split(".")
-    if len(token) > MAX_BYTES or len(segments) != SEGMENTS:
+    if len(token) > MAX_BYTES or token.count(".") != SEGMENTS - 1:
         reject()
-    header, payload, _ = map(canonical_bytes, segments)
+    header, payload, signature = map(canonical_bytes, token.split("."))
     key = key_of(strict_object(header), keys)
-    jwt.api_jws.PyJWS().decode(token, key.secret, algorithms=[key.algorithm])
+    signed = token.rpartition(".")[0].encode("ascii")
+    if not ALGORITHMS[key.algorithm].verify(signed, key.secret, signature):
+        reject()
     return strict_object(payload)
 
 
@@ -159,7 +179,7 @@ def key_of(header: dict[str, Any], keys: KeyRing) -> Key:
     """The key that a header names; nothing else in a header has a say (RFC 8725 3.1, 3.10)."""
     key = keys.verifying[text(header["kid"])]
     typ = text(header["typ"]).lower().removeprefix("application/")
-    if header["alg"] != key.algorithm or typ != TYPE or "crit" in header:
+    if header["alg"] != key.algorithm or typ != TYPE or header.keys() & CHANGES_THE_RULES:
         reject()
     return key
 
@@ -178,10 +198,10 @@ def checked(claims: dict[str, Any], profile: Profile) -> Claims:
     )
 
 
-def canonical_bytes(segment: str) -> bytes:
-    """A segment's bytes, if it is the only base64url text for them (RFC 7515 2)."""
-    decoded = base64.b64decode(segment + "=" * (-len(segment) % 4), altchars=b"-_", validate=True)
-    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != segment.encode("ascii"):
+def canonical_bytes(given: str) -> bytes:
+    """A segment's bytes, if it is the only base64url text for them."""
+    decoded = base64.b64decode(given + "=" * (-len(given) % 4), altchars=b"-_", validate=True)
+    if segment(decoded) != given.encode("ascii"):
         raise binascii.Error
     return decoded
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import Database
 from db.sessions import LIVE, Key
+from db.statements import text
 
 CAPACITY = 100_000  # notes of one process, about 30 MB; more are dropped, and counted
 BATCH = 500  # rows of one statement: for a few milliseconds, whoever ends one of them waits

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import events, link_codes, session_search, sessions, users
 from db.events import By, Kind
 from db.session_search import Filter, where
 from db.sessions import COLUMNS, LIVE, RevokedReason, SessionRow, to_sessions
+from db.statements import text
 
 BATCH = 200  # sessions whose users' rows are held for one short transaction
 

@@ -7,11 +7,11 @@ from enum import StrEnum
 from uuid import UUID
 
 import uuid6
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import changes
 from db.sessions import SessionRow
+from db.statements import text
 
 
 class Kind(StrEnum):

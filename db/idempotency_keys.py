@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.statements import text
 
 LIFETIME = timedelta(minutes=10)  # within which a retry finds what the first request made
 

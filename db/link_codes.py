@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.sessions import LIVE
+from db.statements import text
 
 # Can still be redeemed: unspent, in time, and the session that made it is live (`c` is the code,
 # `s` that session). An operator's has no session behind it.

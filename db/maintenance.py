@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import sqlstate
+from db.statements import text
 
 UNDEFINED_TABLE = "42P01"
 ENCODING = "UTF8"  # another holds less than a client may send, or does not know what it holds

@@ -9,7 +9,6 @@ from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import NotPrimary
@@ -23,6 +22,7 @@ from db.sessions import (
     require_primary,
     to_owned,
 )
+from db.statements import text
 
 # Seconds until a clock ends a live session, unless it is used.
 LEFT = f"""CAST(extract(epoch FROM

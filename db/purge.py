@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.idempotency_keys import LIFETIME
 from db.sessions import COLUMNS, ENDED_AT, LIVE, SessionRow, to_sessions
+from db.statements import text
 
 LOCK = 0x62_69_67_32  # "big2": any constant that no other program uses here
 

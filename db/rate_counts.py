@@ -5,8 +5,9 @@ A key says what is counted and for whom: `guest 203.0.113.7/32`.
 
 from datetime import timedelta
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.statements import text
 
 WINDOW = timedelta(minutes=1)  # in which guests are counted
 

@@ -7,12 +7,12 @@ from ipaddress import ip_network
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import sqlstate
 from db.sessions import COLUMNS, LIVE, OwnedSession, SessionRow
+from db.statements import text
 from db.users import COLUMNS as USER_COLUMNS
 from db.users import NAME_KEY, UserRow
 

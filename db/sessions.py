@@ -7,10 +7,11 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import Fetch, NotPrimary
+from db.statements import text
 from db.users import COLUMNS as USER_COLUMNS
 from db.users import UserRow
 

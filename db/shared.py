@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 import structlog
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import Database, Unavailable
+from db.statements import text
 from db.together import taken
 
 M = TypeVar("M")

@@ -1,15 +1,15 @@
 """Statements about users and the directory of their names."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import changes
+from db.statements import text
 
 # What a user's row is read as, in the order of UserRow's fields.
 COLUMNS = "u.id, u.username, u.is_guest, u.created_at, u.disabled_at, u.role"
@@ -36,7 +36,7 @@ class UserRow(NamedTuple):
         return self.role == "ADMIN"
 
 
-async def claim_name(db: AsyncConnection, user_id: UUID, candidates: Sequence[str]) -> str | None:
+async def claim_name(db: AsyncConnection, user_id: UUID, candidates: Iterable[str]) -> str | None:
     """The first candidate (already lower case) that was free, now the user's; None when none was.
 
     Two claims of one name at the same moment: the second waits for the first, then finds it taken.

@@ -76,9 +76,11 @@ async def create_session(
     """A session and its token, or what is wrong with the input."""
     context = info.context
     try:
-        return begun(await begin(context, read(input if is_given(input) else None)))
+        signed_in = await begin(context, read(input if is_given(input) else None))
     except Declined as declined:
         return await decline(context, declined)
+    context.has_begun = True
+    return begun(signed_in)
 
 
 async def decline(context: Context, declined: Declined) -> CreateSessionPayload:
@@ -154,7 +156,7 @@ async def begin_together(context: Context, wanted: Beginning, device: Device) ->
     """A guest's session, in one transaction with others who come now; None: it must be alone."""
     new = NewGuest(
         user_id=uuid6.uuid7(),
-        names=names.username_candidates(),
+        names=iter(names.username_candidates()),
         session=new_session(
             context,
             device,

@@ -1,7 +1,8 @@
 """Guests who come at the same time: their rows, in one transaction for all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,7 +20,7 @@ class NewGuest:
     """A guest to be, and its first session."""
 
     user_id: UUID
-    names: Sequence[str]  # in lower case, best first
+    names: Iterator[str]  # in lower case, best first
     session: NewSession
     network: str  # with whose other guests it is counted
     limit: int  # of these a minute; 0: as many as come
@@ -75,8 +76,8 @@ async def count(db: AsyncConnection, network: str, *, limit: int) -> None:
 async def claim_names(db: AsyncConnection, guests: Sequence[NewGuest]) -> dict[UUID, str]:
     """The best name of each guest that was free; nothing for one whose names were all taken."""
     named: dict[UUID, str] = {}
-    for round_ in range(max((len(guest.names) for guest in guests), default=0)):
-        nameless = {g.user_id: g.names[round_] for g in guests if g.user_id not in named}
-        if nameless:
-            named |= await users.claim_names(db, nameless)
+    nameless = guests
+    while wished := {g.user_id: name for g in nameless for name in islice(g.names, 1)}:
+        named |= await users.claim_names(db, wished)
+        nameless = [guest for guest in nameless if guest.user_id not in named]
     return named

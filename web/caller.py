@@ -40,7 +40,13 @@ def told_of(host: str, detail: str) -> tuple[str | None, str]:
 
 def masked(scope: Scope) -> str | None:
     """The client's network, for the log: whoever reads one need not know more."""
-    return network(parse_address(client_of(scope)), MASKED) or None
+    return masked_network(client_of(scope)) or None
+
+
+@lru_cache(maxsize=4096)
+def masked_network(host: str) -> str:
+    """The network of a client's address as the log has it."""
+    return network(parse_address(host), MASKED)
 
 
 def client_of(scope: Scope) -> str:

@@ -210,10 +210,11 @@ class Operations:
         Bugs are in its errors, and in the log.
         """
         definition, variables = operation
-        plan = definition.plan or self._plan(definition, context)
+        if context.viewer:
+            self._count(definition)
         result = (
-            plan.execute(context, variables)
-            if plan
+            definition.plan.execute(context, variables)
+            if definition.plan
             else execute(
                 self._schema,
                 definition.document,
@@ -227,15 +228,15 @@ class Operations:
             result = await result
         if result.errors:
             self._failures.log(result.errors)
+        if context.has_begun and not context.viewer:
+            self._count(definition)
         return result
 
-    def _plan(self, definition: Definition, context: Context) -> Plan | None:
-        """The plan of an operation that live sessions ask for often enough to be worth one."""
-        if context.viewer and self._compile_after:
-            definition.uses += 1
-            if definition.uses == self._compile_after:
-                definition.plan = plan_of(self._schema, definition)
-        return definition.plan
+    def _count(self, definition: Definition) -> None:
+        """Counts a use by a live session: often enough, and the operation is worth a plan."""
+        definition.uses += 1
+        if definition.uses == self._compile_after:
+            definition.plan = plan_of(self._schema, definition)
 
 
 def plan_of(schema: GraphQLSchema, definition: Definition) -> Plan | None:
