@@ -89,6 +89,8 @@ def of_leaf(kind: Any, as_is: AsIs) -> Table | None:
 def of_enum(kind: GraphQLEnumType, members: Any) -> Table:
     """Names of the members of an enum."""
     names = {member: kind.coerce_output_value(member) for member in members}
+    if all(member.name == name for member, name in names.items()):
+        return {members: attrgetter("_name_")}  # a look-up would call Python, to hash the member
     return {members: names.__getitem__}
 
 

@@ -23,6 +23,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from db import changes
+from db.times import remember_times
 from db.url import connect_arguments
 
 T = TypeVar("T")
@@ -264,6 +265,7 @@ def make_engine(url: str, *, timeout: float, pooler: str = "", **pool: Any) -> A
         hide_parameters=True,  # values never reach a log or a traceback
         **pool,
     )
+    event.listen(engine.sync_engine, "connect", remember_times)
     event.listen(engine.sync_engine, "checkout", refuse_closed)
     event.listen(engine.sync_engine, "handle_error", leave_read_only)
     event.listen(engine.sync_engine, "close", drop)

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import Fetch, NotPrimary
@@ -191,13 +190,13 @@ async def find_many_with_live(fetch: Fetch, keys: Sequence[Key]) -> dict[Key, Ow
 def with_live(rows: Sequence[Any], keys: Collection[Key]) -> dict[Key, OwnedSession]:
     """The sessions of these keys among the rows that OWNED_WITH_LIVE selects. Raises NotPrimary."""
     live: dict[UUID, list[SessionRow]] = {user_id: [] for user_id, _ in keys}
+    ids = {session_id for _, session_id in keys}
     found = {}
     for row in rows:
-        session = SessionRow._make(row[:SESSION_WIDTH])
+        session = to_session(row[:SESSION_WIDTH])
         if session.is_live:
             live[session.user_id].append(session)
-        key = Key(session.user_id, session.id)
-        if key in keys:
+        if session.id in ids and (key := Key(session.user_id, session.id)) in keys:
             found[key] = to_owned(row)._replace(live=live[session.user_id])
     return found
 
@@ -514,12 +513,12 @@ def to_owned(row: Any) -> OwnedSession:
     """The row that OWNED selects. Raises NotPrimary."""
     require_primary(standby=row[-1])
     session, user = row[:SESSION_WIDTH], row[SESSION_WIDTH:-2]
-    return OwnedSession(SessionRow._make(session), UserRow._make(user), row[-2])
+    return OwnedSession(to_session(session), UserRow._make(user), row[-2])
 
 
-def to_session(row: Row[*tuple[Any, ...]]) -> SessionRow:
+def to_session(row: Iterable[Any]) -> SessionRow:
     """The row that COLUMNS select."""
-    return SessionRow._make(row)
+    return tuple.__new__(SessionRow, row)  # _make does, and counts them
 
 
 def to_sessions(rows: Any) -> list[SessionRow]:

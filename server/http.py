@@ -4,6 +4,7 @@ What the application would never see is refused here in the same form: what is n
 that HTTP does not have, a head without end. And a target is taken as it was sent.
 """
 
+import asyncio
 import sys
 from http import HTTPStatus
 from typing import Any, cast
@@ -12,7 +13,9 @@ import httptools
 from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from server import heads
 from web.edge import EVERY_ANSWER
+from web.head import BODY
 from web.refusals import PLAIN_JSON, HttpRefused, method_not_allowed, render
 
 MAX_HEAD = 64 * 1024  # bytes from the first on until the headers end; the application takes 24 kB
@@ -56,8 +59,8 @@ class Cycle(RequestResponseCycle):
 
     def _write_whole(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Writes an answer, and ends this request as uvicorn does after the last part of one."""
-        lines = [b"%b: %b\r\n" % header for header in (*self.default_headers, *headers)]
-        self.transport.write(b"HTTP/1.1 200 OK\r\n%b\r\n%b" % (b"".join(lines), body))
+        lines = b"\r\n".join(map(b": ".join, (*self.default_headers, *headers)))
+        self.transport.write(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (lines, body))
         self.waiting_for_100_continue = False
         self.response_started = self.response_complete = True
         self.message_event.set()
@@ -70,20 +73,65 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
         self._in_head = self._in_message = False
+        self._begun = 0  # messages
         self._idle = 0  # bytes since the message began or its body went on, roughly
 
     def data_received(self, data: bytes) -> None:
         """Bounds what has no bound in httptools: a head, and what may stand behind a body."""
-        was_in_message = self._in_message
+        was_in_message, begun = self._in_message, self._begun
+        if not was_in_message and self._answer_known(data):
+            return
         self._idle += len(data)
         super().data_received(data)
-        goes_on = was_in_message and self._in_message
-        if goes_on and self._idle > MAX_HEAD and not self.transport.is_closing():
-            self._refuse(endless_head())
+        if self.transport.is_closing():
+            return
+        if was_in_message and self._in_message:
+            if self._idle > MAX_HEAD:
+                self._refuse(endless_head())
+        elif self._begun == begun + 1 and not (was_in_message or self._in_message):
+            heads.keep(data, self.scope)
+
+    def _answer_known(self, data: bytes) -> bool:
+        """Answers a request whose head was read before, if this is one, whole and alone."""
+        last: RequestResponseCycle | None = self.cycle
+        if last is not None and not last.response_complete:
+            return False  # it waits for its turn
+        known = heads.find(data)
+        if known is None:
+            return False
+        self._unset_keepalive_if_required()
+        scope, body = known
+        own = {
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "state": self.app_state.copy(),
+            BODY: body,
+        }
+        self.scope = cast("Any", scope | own)
+        self.cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=True,
+            on_response=self.on_response_complete,
+        )
+        self.cycle.body += body
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+        self._start_asgi_task(self.cycle, self.app)
+        return True
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._in_head = self._in_message = True
+        self._begun += 1
         self._idle = 0
         super().on_message_begin()
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from auth.errors import Refused, StoreUnavailable
 from web.departure import Departure
 from web.failures import LastResort
-from web.head import Head, head_of
+from web.head import BODY, Head, head_of
 from web.log_context import begin
 from web.refusals import (
     GRAPHQL_JSON,
@@ -49,6 +49,7 @@ OVER_TLS = [
     (b"strict-transport-security", b"max-age=63072000; includeSubDomains"),
 ]
 CLOSE = {"Connection": "close"}
+SOUND = "bigtwo.head_is_sound"  # in the scope, where it is known
 STARTED = "bigtwo.answer_has_started"  # in the scope
 
 # RFC 9110 7.2: a name or an address, and perhaps a port.
@@ -69,7 +70,8 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, unread = begin(scope), has_body(head_of(scope))
+        request_id = begin(scope)
+        unread = BODY not in scope and has_body(head_of(scope))
 
         async def receive_and_note() -> Message:
             nonlocal unread
@@ -81,9 +83,8 @@ class Edge:
             if message["type"] == "http.response.start":
                 scope[STARTED] = True
                 headers = message["headers"] = list(message.get("headers", ()))
-                add(headers, headers_for(scope))
+                add(headers, scope)
                 headers.append((b"x-request-id", request_id.encode()))
-                vary(scope, headers)
                 # Unread: the server would read on, for nobody and without end.
                 if unread or self._departure.has_begun:
                     headers.append((b"connection", b"close"))
@@ -101,18 +102,25 @@ def headers_for(scope: Scope) -> Headers:
     return OVER_TLS if scope["scheme"] in {"https", "wss"} else EVERY_ANSWER
 
 
-def add(headers: Headers, more: Headers) -> None:
-    """Adds what an answer does not say itself."""
+def add(headers: Headers, scope: Scope) -> None:
+    """Adds what an answer does not say itself, and tells caches what it depends on."""
+    more, depends_on = headers_for(scope), varies_by(scope)
     given = {name for name, _ in headers}
     if given <= OF_JSON:  # as nearly all: nothing to compare
         headers += more
-    else:
-        headers += [header for header in more if header[0] not in given]
+        headers.append((b"vary", depends_on))
+        return
+    headers += [header for header in more if header[0] not in given]
+    vary(headers, depends_on)
 
 
-def vary(scope: Scope, headers: Headers) -> None:
-    """Tells caches what an answer depends on, beside what it says itself."""
-    ours = b"Accept, Origin" if scope["path"] == "/graphql" else b"Origin"
+def varies_by(scope: Scope) -> bytes:
+    """The request's headers that an answer depends on."""
+    return b"Accept, Origin" if scope["path"] == "/graphql" else b"Origin"
+
+
+def vary(headers: Headers, ours: bytes) -> None:
+    """Adds to what an answer says itself that it depends on."""
     if not any(name == b"vary" for name, _ in headers):
         headers.append((b"vary", ours))
         return
@@ -141,9 +149,8 @@ class Rescue:
             await self._app(scope, receive, send)
             return
         try:
-            refuse_oversized(scope)
-            refuse_odd_host(scope)
-            refuse_odd_length(scope)
+            if SOUND not in scope:
+                refuse_unsound(scope)
             await self._app(scope, receive, send)
         except asyncio.CancelledError:  # the process ends, and this took too long
             if STARTED in scope or not self._departure.has_begun:
@@ -159,6 +166,13 @@ class Rescue:
     async def _answer(self, refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:
         media_type = GRAPHQL_JSON if scope["path"] == "/graphql" else PLAIN_JSON
         await render(refused, media_type)(scope, receive, send)
+
+
+def refuse_unsound(scope: Scope) -> None:
+    """Raises HttpRefused for a head that is not looked at any further."""
+    refuse_oversized(scope)
+    refuse_odd_host(scope)
+    refuse_odd_length(scope)
 
 
 def refuse_oversized(scope: Scope) -> None:

@@ -18,10 +18,10 @@ from auth import strict_json
 from auth.viewer import Viewer
 from context import Context, Origin, Services
 from web import documents, pages
-from web.begun import Begun
+from web.begun import Begun, Done
 from web.caller import find_viewer, origin_of
 from web.departure import Departure
-from web.head import Head, head_of, text
+from web.head import BODY, Head, head_of, text
 from web.kept import Kept
 from web.operations import GraphQLRequest, Operation, Operations, told
 from web.refusals import (
@@ -40,6 +40,7 @@ DIGITS = 12  # of a length that are worth reading
 BODY_TIMEOUT = 20  # seconds from the door to the last byte
 KNOWN = 200_000  # bytes of bodies that are known: they were read before, and have no variables
 CHARSETS = {"charset=utf-8", 'charset="utf-8"'}
+Body = Begun[bytes] | Done[bytes]
 BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered by status too
 
 
@@ -94,7 +95,7 @@ class GraphQLEndpoint:
         result = await self._operations.execute(operation, context)
         await reply(send, media_type, answer(result))
 
-    def _checked(self, scope: Scope, operation: Operation, body: Begun[bytes] | None) -> Operation:
+    def _checked(self, scope: Scope, operation: Operation, body: Body | None) -> Operation:
         """An operation that may be executed, and is known from now on. Raises HttpRefused."""
         if scope["method"] != "POST" and operation.kind is not OperationType.QUERY:
             raise method_not_allowed("POST", "OPTIONS")
@@ -128,11 +129,13 @@ def is_streamed(operation: Operation, *, may_stream: bool) -> bool:
     return True
 
 
-def read_ahead(scope: Scope, head: Head, receive: Receive) -> Begun[bytes] | None:
+def read_ahead(scope: Scope, head: Head, receive: Receive) -> Body | None:
     """A body that may be read before the door's verdict, as far as it is there.
 
     None where the client waits to be asked for it, or nobody will read it.
     """
+    if BODY in scope and len(scope[BODY]) <= MAX_BODY:
+        return Done(scope[BODY])
     if scope["method"] != "POST" or b"expect" in head or is_large(head):
         return None
     return Begun(received(receive))
@@ -214,7 +217,7 @@ def quality(parameters: Sequence[str]) -> float:
 
 
 async def read_request(
-    scope: Scope, head: Head, receive: Receive, body: Begun[bytes] | None
+    scope: Scope, head: Head, receive: Receive, body: Body | None
 ) -> GraphQLRequest:
     """The GraphQL request in an HTTP request. Raises HttpRefused."""
     if scope["method"] == "POST":
@@ -246,7 +249,7 @@ def is_json(content_type: bytes) -> bool:
     return kind == PLAIN_JSON and charsets <= CHARSETS
 
 
-async def read_body(head: Head, receive: Receive, begun: Begun[bytes] | None) -> bytes:
+async def read_body(head: Head, receive: Receive, begun: Body | None) -> bytes:
     """The whole body. Raises HttpRefused: 413 for a large one, unread; 408 for a slow one."""
     if is_large(head):
         raise too_large()

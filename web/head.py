@@ -2,6 +2,8 @@
 
 from starlette.types import Scope
 
+BODY = "body"  # in the scope: a request's, where it came together with its head
+
 Head = dict[bytes, tuple[bytes, ...]]  # names in lower case, all values of each in their order
 
 

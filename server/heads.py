@@ -1,0 +1,47 @@
+"""Heads of requests that were read before, byte by byte the same.
+
+A client says the same with every request of an operation: who it is, what it takes, how long the
+body is. To read that anew costs 12 µs, a sixth of a request. What follows from a head is kept;
+whether its token is good still, and its session lives, is asked every time.
+"""
+
+from typing import Any
+
+from web.edge import SOUND, refuse_unsound
+from web.head import head_of
+from web.kept import Kept
+from web.refusals import HttpRefused
+
+CAPACITY = 2_000_000  # bytes of heads; what follows from one takes five times as many
+END = b"\r\n\r\n"
+OF_THE_CONNECTION = ("server", "client", "scheme", "state")
+# Requests whose end is told in another way than by their length, or which are more than that.
+SPECIAL = {b"transfer-encoding", b"expect", b"upgrade", b"connection"}
+
+_kept: Kept[bytes, tuple[int, dict[str, Any]]] = Kept(CAPACITY)
+
+
+def find(data: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """The scope and the body of a whole request, if its head is known."""
+    end = data.find(END) + len(END)
+    known = _kept.get(data[:end])
+    if known is None or len(data) - end != known[0]:
+        return None
+    return known[1], data[end:]
+
+
+def keep(data: bytes, scope: Any) -> None:
+    """Keeps the head of a request that stands in these bytes, from the first to the last."""
+    end = data.find(END) + len(END)
+    head = head_of(scope)
+    length = int(head.get(b"content-length", (b"0",))[0])
+    usual = scope["method"] == "POST" and scope["http_version"] == "1.1"
+    # The length proves that it was this end at which httptools saw the head end.
+    if not usual or len(data) - end != length or head.keys() & SPECIAL:
+        return
+    try:
+        refuse_unsound(scope)
+    except HttpRefused:
+        return
+    known = {name: value for name, value in scope.items() if name not in OF_THE_CONNECTION}
+    _kept.put(data[:end], (length, known | {SOUND: True}))

@@ -1,0 +1,191 @@
+"""Heads that were read before: the same request is the same, and nothing else is taken for it."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from app import create_app
+from server import heads
+
+ServeApp = Callable[..., str]
+
+OF_THE_CONNECTION = {"server", "client", "head", "body", "bigtwo.head_is_sound"}
+
+
+class Peer:
+    """A client that writes bytes and reads answers."""
+
+    def __init__(self, url: str) -> None:
+        host, port = url.removeprefix("http://").split(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=30)
+        self._rest = b""
+
+    def send(self, *parts: bytes) -> tuple[int, Any]:
+        """Sends a request, each part in a packet of its own; the answer's status and JSON."""
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for part in parts:
+            self.socket.sendall(part)
+        return self.answer()
+
+    def answer(self) -> tuple[int, Any]:
+        """The next answer."""
+        while b"\r\n\r\n" not in self._rest:
+            self._rest += self._more()
+        head, self._rest = self._rest.split(b"\r\n\r\n", 1)
+        lines = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        length = int(lines[b"content-length"])
+        while len(self._rest) < length:
+            self._rest += self._more()
+        body, self._rest = self._rest[:length], self._rest[length:]
+        return int(head.split()[1]), json.loads(body)
+
+    def _more(self) -> bytes:
+        more = self.socket.recv(65536)
+        assert more, "the server ended the connection"
+        return more
+
+
+def request(body: bytes, *fields: bytes, line: bytes = b"POST /graphql HTTP/1.1") -> bytes:
+    """A request whose head nobody has sent before."""
+    own = b"X-Own: %b" % uuid4().hex.encode()
+    length = b"Content-Length: %d" % len(body)
+    return b"\r\n".join([line, b"Host: a.example", own, length, *fields, b"", body])
+
+
+async def mirror(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with what it was asked."""
+    if scope["type"] != "http":
+        return
+    message = await receive()
+    told = {name: repr(scope[name]) for name in sorted(scope.keys() - OF_THE_CONNECTION)}
+    told |= {"body": repr(message["body"]), "more": message["more_body"]}
+    answer = json.dumps(told).encode()
+    headers = [(b"content-length", b"%d" % len(answer))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": answer})
+
+
+@pytest.fixture
+def application(make_settings: Callable[..., Any]) -> Starlette:
+    return create_app(make_settings())
+
+
+@pytest.fixture
+def peer(serve_app: ServeApp) -> Iterator[Peer]:
+    connected = Peer(serve_app(mirror))
+    with connected.socket:
+        yield connected
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        request(b"{}"),
+        request(b""),
+        request(b'{"query":"\r\n\r\n"}', b"Authorization: Bearer x"),
+        request(b"x" * 20_000, b"Cookie: a", b"Cookie: b"),
+        request(b"{}", line=b"POST /a%20b?c=d HTTP/1.1"),
+        request(b"{}", b"X-Odd: \xe4"),
+        b"\r\n" + request(b"{}"),
+    ],
+)
+def test_a_request_that_comes_again_is_told_as_the_first_time(peer: Peer, sent: bytes) -> None:
+    assert heads.find(sent) is None
+    first = peer.send(sent)
+    assert heads.find(sent) is not None
+    assert peer.send(sent) == first == peer.send(sent[:100], sent[100:])
+
+
+def test_a_known_head_may_be_followed_by_another_body(peer: Peer) -> None:
+    sent = request(b'{"query":"a"}')
+    assert peer.send(sent)[1]["body"] == repr(b'{"query":"a"}')
+    assert peer.send(sent.replace(b'"a"', b'"b"'))[1]["body"] == repr(b'{"query":"b"}')
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        request(b"{}", b"Connection: keep-alive"),
+        request(b"{}", b"Expect: 100-continue")[:-2],
+        request(b"", line=b"GET /graphql HTTP/1.1"),
+        request(b"{}") + request(b"{}"),
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        request(b"{}").replace(b"Host: a.example\r\n", b""),
+        request(b"{}", *[b"X-Many: 1"] * 100),
+    ],
+)
+def test_what_is_more_than_one_usual_request_is_read_every_time(peer: Peer, sent: bytes) -> None:
+    if b"Expect" in sent:
+        peer.socket.sendall(sent)
+        assert peer.socket.recv(100).startswith(b"HTTP/1.1 100 ")
+        peer.socket.sendall(b"{}")
+        peer.answer()
+    else:
+        peer.send(sent)
+    assert heads.find(sent) is None
+
+
+def test_known_requests_in_one_packet_are_answered_in_their_order(peer: Peer) -> None:
+    one, two = request(b'{"a":1}'), request(b'{"b":2}')
+    answers = [peer.send(one), peer.send(two)]
+    assert heads.find(one)
+    assert heads.find(two)
+    peer.socket.sendall(one + two + one)
+    assert [peer.answer() for _ in range(3)] == [*answers, answers[0]]
+    peer.socket.sendall(one)
+    peer.socket.sendall(two)
+    assert [peer.answer(), peer.answer()] == answers
+
+
+def test_the_beginning_of_a_known_request_waits_for_its_end(peer: Peer) -> None:
+    sent = request(b'{"query":"x"}')
+    first = peer.send(sent)
+    for at in (5, len(sent) - 13, len(sent) - 3):
+        assert peer.send(sent[:at], sent[at:]) == first
+
+
+def test_a_known_head_proves_nothing_about_the_session(
+    application: Starlette, serve_app: ServeApp
+) -> None:
+    peer = Peer(serve_app(application))
+
+    def ask(query: str, *fields: bytes) -> bytes:
+        body = json.dumps({"query": query}).encode()
+        return request(body, b"Content-Type: application/json", *fields)
+
+    with peer.socket:
+        _, begun = peer.send(ask("mutation { createSession { token } }"))
+        bearer = b"Authorization: Bearer " + begun["data"]["createSession"]["token"].encode()
+        mine = ask("{ viewer { isGuest } }", bearer)
+        for _ in range(3):
+            assert peer.send(mine) == (200, {"data": {"viewer": {"isGuest": True}}})
+        assert heads.find(mine)
+        peer.send(ask("mutation { revokeSession { status } }", bearer))
+        status, refused = peer.send(mine)
+        assert status == 401
+        assert refused["errors"][0]["extensions"]["reason"] == "SESSION_REVOKED"
+
+
+def test_a_known_head_is_anothers_with_another_address(
+    serve_app: ServeApp, application: Starlette
+) -> None:
+    """The address is the connection's, never what came with the head."""
+    url = serve_app(application)
+    body = json.dumps({"query": "mutation { createSession { session { client { ipAddress } } } }"})
+    sent = request(body.encode(), b"Content-Type: application/json")
+    host, port = url.removeprefix("http://").split(":")
+    told = []
+    for own in ("127.0.0.1", "127.0.0.2", "127.0.0.1"):
+        peer = Peer(url)
+        peer.socket.close()
+        peer.socket = socket.create_connection((host, int(port)), 30, (own, 0))
+        with peer.socket:
+            _, answer = peer.send(sent)
+        told.append(answer["data"]["createSession"]["session"]["client"]["ipAddress"])
+    assert told == ["127.0.0.1", "127.0.0.2", "127.0.0.1"]
