@@ -53,8 +53,6 @@ async def select(url: str, expression: str, it: object) -> Any:
     """What PostgreSQL makes of a value."""
     database = Database(url, timeout=30, pool_size=1)
     try:
-        return await database.read(
-            lambda db: db.scalar(text(f"SELECT {expression}"), {"it": it})
-        )
+        return await database.read(lambda db: db.scalar(text(f"SELECT {expression}"), {"it": it}))
     finally:
         await database.close()
