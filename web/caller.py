@@ -1,5 +1,6 @@
 """Who calls, and from where: what the door and the resolvers are told of an HTTP request."""
 
+from collections.abc import Awaitable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -15,12 +16,12 @@ MASKED = {4: 24, 6: 48}  # bits of an address that tell a network, and hardly a 
 COUNTED = {4: 32, 6: 64}  # bits of an address that one subscriber cannot change at will
 
 
-async def find_viewer(
+def find_viewer(
     services: Services, head: Head, origin: Origin, *, with_live: bool = False
-) -> Viewer | None:
+) -> Awaitable[Viewer | None]:
     """The caller; None without a credential. Raises what the door raises."""
     authorization = head.get(b"authorization", ())
-    return await admit(services, authorization, address=origin.address, with_live=with_live)
+    return admit(services, authorization, address=origin.address, with_live=with_live)
 
 
 def origin_of(scope: Scope, detail: str) -> Origin:

@@ -1,5 +1,7 @@
 """The way to the one path that nearly every request asks for."""
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 
@@ -11,7 +13,7 @@ class Direct:
         self._path = path
         self._to = to
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Passes a request on, there or to the router."""
         direct = scope["type"] == "http" and scope["path"] == self._path
-        await (self._to if direct else self._app)(scope, receive, send)
+        return (self._to if direct else self._app)(scope, receive, send)

@@ -5,7 +5,7 @@ body, the document, and only then a resolver.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import nullcontext
 from functools import lru_cache
 
@@ -56,15 +56,14 @@ class GraphQLEndpoint:
         self._ide = ide
         self._known: Kept[bytes, Operation] = Kept(KNOWN)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answers one request. Raises Refused and Unavailable; web/edge.py renders them."""
+        answer: ASGIApp = self._answer
         if scope["method"] == "OPTIONS":
-            allow = {"Allow": ", ".join(METHODS)}
-            await Response(status_code=204, headers=allow)(scope, receive, send)
+            answer = Response(status_code=204, headers={"Allow": ", ".join(METHODS)})
         elif self._ide and wants_page(scope):
-            await pages.ide()(scope, receive, send)
-        else:
-            await self._answer(scope, receive, send)
+            answer = pages.ide()
+        return answer(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers an operation; what its body is known to ask for is read at the door."""

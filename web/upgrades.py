@@ -1,5 +1,7 @@
 """WebSocket upgrades on their way in: an id, a line's context, and refusals like any other's."""
 
+from collections.abc import Awaitable
+
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,11 +23,13 @@ class Upgrades:
         self._app = app
         self._last_resort = LastResort()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Passes everything on; HTTP as it is."""
+        pass_on = self._upgrade if scope["type"] == "websocket" else self._app
+        return pass_on(scope, receive, send)
+
+    async def _upgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes an upgrade on; whatever is raised becomes an answer, or a close."""
-        if scope["type"] != "websocket":
-            await self._app(scope, receive, send)
-            return
         request_id, is_open = begin(scope), False
 
         async def send_and_note(message: Message) -> None:
