@@ -1,7 +1,9 @@
 """GraphQL over server-sent events: graphql-sse in distinct connections mode, on a real socket."""
 
 import asyncio
+import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -234,3 +236,36 @@ async def test_a_client_that_leaves_leaves_nothing_behind(node: Any) -> None:
     async with asyncio.timeout(10):
         while live.watch._by_user or live._open or live._networks or live._tasks:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
+
+
+async def test_who_does_not_read_is_cut_off(node: Any, db: Any, monkeypatch: Any) -> None:
+    """Its answer is dropped with the connection, and not kept for it without end."""
+    monkeypatch.setattr("web.streams.STALL", 0.5)
+    monkeypatch.setattr("web.streams.FAREWELL", 0.5)
+    guest = await node.guest()
+    await db.execute(
+        """INSERT INTO user_sessions
+               (user_id, id, label, expires_at, activity_resolution, user_agent)
+           SELECT $1, gen_random_uuid(), 'one', now() + interval '1 h', interval '60 s',
+                  repeat('x', 500)
+           FROM generate_series(1, 800)""",
+        UUID(guest.user_id),
+    )
+    many = (f"m{n}: mySessions {{ client {{ userAgent }} }}" for n in range(20))
+    body = json.dumps({"query": f"{{ {' '.join(many)} }}"}).encode()
+    head = (
+        f"POST /graphql HTTP/1.1\r\nHost: a\r\nAccept: {STREAM}\r\n"
+        f"Authorization: Bearer {guest.token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.socket() as small:
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        small.connect(("127.0.0.1", node.port))
+        small.sendall(head.encode() + body)
+        await asyncio.sleep(3)
+        small.settimeout(5)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := await asyncio.to_thread(small.recv, 65536):
+                received += more
+    assert b"event: complete" not in received
