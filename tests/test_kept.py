@@ -1,8 +1,10 @@
 """What is kept because it is sent again and again; and who cannot push it out."""
 
+import gc
 from typing import Any
 
 import pytest
+from graphql import Token
 
 from web import documents
 from web.kept import Kept
@@ -109,3 +111,22 @@ def test_of_a_document_no_more_is_compiled_than_its_length_pays_for() -> None:
     for query, is_compiled in ((large, False), (f"{{ mySessions {{ {fields} }} }}", True)):
         found = operations.prepare(GraphQLRequest(query, None, {})).definition
         assert (plan_of(schema, found) is not None) is is_compiled
+
+
+def test_a_document_that_is_kept_no_longer_needs_no_garbage_collector() -> None:
+    """Which looks at what is old so seldom that strangers could fill the memory meanwhile."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = tokens_in_memory()
+        kept = documents.parsed("query Q { viewer { ...F } } fragment F on User { id }")
+        assert tokens_in_memory() > before
+        del kept
+        assert tokens_in_memory() == before
+    finally:
+        gc.enable()
+
+
+def tokens_in_memory() -> int:
+    """How many tokens of documents there are."""
+    return sum(type(one) is Token for one in gc.get_objects())

@@ -92,16 +92,30 @@ def prepare(query: str, schema: GraphQLSchema, *, introspection: bool) -> Docume
 
 
 def parsed(query: str) -> DocumentNode:
-    """The document's tree, without the places of its tokens."""
+    """The document's tree."""
     try:
         query.encode()  # a lone surrogate is no character, so it can be in no document
-        return parse(query, max_tokens=MAX_TOKENS)
+        return without_circles(parse(query, max_tokens=MAX_TOKENS))
     except UnicodeEncodeError:
         raise unparsable(GraphQLError("A character is no Unicode character.")) from None
     except GraphQLSyntaxError as error:
         if error.message.endswith("Parsing aborted."):  # nothing is wrong with it so far
             raise too_complex(f"more than {MAX_TOKENS} tokens, or too many in each other") from None
         raise unparsable(error) from None
+
+
+def without_circles(document: DocumentNode) -> DocumentNode:
+    """The tree, whose tokens lead no longer from one to the next and back.
+
+    Nobody asks them to. In a circle, a document that is kept no longer would stay until the garbage
+    collector looks at everything, which it seldom does: strangers could fill the memory meanwhile.
+    """
+    token = document.loc and document.loc.start_token
+    while token:
+        following = token.next
+        token.prev = token.next = None
+        token = following
+    return document
 
 
 def operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:
