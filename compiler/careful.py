@@ -4,20 +4,30 @@ So nulls, paths, nodes, the order of errors and what runs at the same time are g
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 from graphql import (
     ExecutionResult,
     Executor,
+    FragmentDefinitionNode,
     GraphQLError,
     GraphQLObjectType,
     GraphQLOutputType,
     GraphQLResolveInfo,
+    GraphQLSchema,
     MiddlewareManager,
+    OperationDefinitionNode,
+    VariableValues,
+    default_field_resolver,
+    default_type_resolver,
+    parse,
 )
 from graphql.execution.collect_fields import CollectedFields, FieldDetailsList
 from graphql.pyutils import AwaitableOrValue, Path
+from graphql.type.definition import GraphQLResolveInfoHelpers
 
+from compiler.resolvers import NO_VALUES
 from compiler.selections import Selected
 from compiler.values import Table
 
@@ -113,3 +123,40 @@ def given(outcome: Callable[[], Any]) -> MiddlewareManager:
         return following(source, info, **arguments) if info.path.prev else outcome()
 
     return MiddlewareManager(resolve)
+
+
+def careful(
+    schema: GraphQLSchema,
+    fragments: dict[str, FragmentDefinitionNode],
+    operation: OperationDefinitionNode,
+    context: object,
+    values: VariableValues,
+    *,
+    outcome: Callable[[], Any] | None = None,
+) -> Careful:
+    """An executor for one execution; outcome: of the only root field's resolver, if called."""
+    return Careful(
+        schema,
+        fragments,
+        {},  # all is collected
+        None,
+        context,
+        operation,
+        values,
+        default_field_resolver,
+        default_type_resolver,
+        default_field_resolver,
+        middleware_manager=given(outcome) if outcome else None,
+    )
+
+
+@lru_cache(maxsize=1)
+def helpers_of(schema: GraphQLSchema) -> GraphQLResolveInfoHelpers:
+    """What graphql-core gives resolvers for asynchronous work: it keeps nothing of an execution.
+
+    One for all plans, for an executor and its helpers are a circle.
+    """
+    (operation,) = parse("{ __typename }").definitions
+    return careful(
+        schema, {}, cast("OperationDefinitionNode", operation), None, NO_VALUES
+    ).async_helpers

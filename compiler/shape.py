@@ -14,18 +14,16 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     VariableValues,
-    default_field_resolver,
-    default_type_resolver,
 )
 from graphql.pyutils import AwaitableOrValue, Path, is_awaitable
 
-from compiler.careful import NOT_SURE, Careful, given, sure
-from compiler.resolvers import NO_VALUES, call_of
+from compiler.careful import NOT_SURE, careful, helpers_of, sure
+from compiler.resolvers import Call, call_of
 from compiler.selections import Collector, NotKnown, Selected
 from compiler.values import AsIs
 
 Result = AwaitableOrValue[ExecutionResult]
-Execute = Callable[[object, VariableValues], Result]
+Execute = Callable[[object, VariableValues, Callable[[], Any]], Result]
 Informed = Callable[[object, VariableValues], GraphQLResolveInfo[Any]]
 
 
@@ -52,7 +50,13 @@ class Shape:
         )
         self._fields = collector.root(kind)
         self.size = collector.size
-        self.execute: Execute = self._alone() or self.execute_carefully
+        self._alone = self._find_alone()
+
+    def execute(self, context: object, values: VariableValues) -> Result:
+        """The result of the operation."""
+        if self._alone:
+            return self._alone.execute(context, values, self.execute_carefully)
+        return self.execute_carefully(context, values)
 
     def execute_carefully(
         self, context: object, values: VariableValues, outcome: Callable[[], Any] | None = None
@@ -61,42 +65,27 @@ class Shape:
 
         It returns what the resolver returned, or raises what it raised.
         """
-        executor = self._executor(context, values, outcome)
+        executor = careful(
+            self.schema, self._fragments, self._operation, context, values, outcome=outcome
+        )
         serially = self._operation.operation is OperationType.MUTATION
         return executor.run(self._kind, self._fields, serially=serially)
 
-    def _executor(
-        self, context: object, values: VariableValues, outcome: Callable[[], Any] | None = None
-    ) -> Careful:
-        return Careful(
-            self.schema,
-            self._fragments,
-            {},  # all is collected
-            None,
-            context,
-            self._operation,
-            values,
-            default_field_resolver,
-            default_type_resolver,
-            default_field_resolver,
-            middleware_manager=given(outcome) if outcome else None,
-        )
-
-    def _alone(self) -> Execute | None:
-        """Executes by a table, if there is one root field, and the table knows all of it."""
+    def _find_alone(self) -> "Alone | None":
+        """The only root field, if there is one, and a table knows all of it."""
         if len(self._fields) != 1:
             return None
         [(key, field)] = self._fields.items()
         if not field.table or not field.definition.resolve or field.attribute:
             return None
-        return Alone(self, key, field, self._informed(key, field)).execute
+        return Alone(key, field, call_of(field, self.schema), self._informed(key, field))
 
     def _informed(self, key: str, field: Selected) -> Informed:
         """Makes the info of a root field. It is whole: a resolver may ask it for anything."""
         names = (field[0].node.name.value, [details.node for details in field])
         place = (field.definition.type, self._kind, Path(None, key, self._kind.name))
         head = (*names, *place, self.schema, self._fragments, None, self._operation)
-        tail = (is_awaitable, None, self._executor(None, NO_VALUES).async_helpers)
+        tail = (is_awaitable, None, helpers_of(self.schema))
 
         def info(context: object, values: VariableValues) -> GraphQLResolveInfo[Any]:
             # Half the time of calling the class with fourteen arguments.
@@ -106,43 +95,47 @@ class Shape:
 
 
 class Alone:
-    """The only root field of an operation."""
+    """The only root field of an operation.
 
-    __slots__ = ("_call", "_informed", "_key", "_shape", "_table")
+    carefully: how its shape executes what the table does not know. It is passed and not kept, or
+    they were a circle, which only the garbage collector takes apart.
+    """
 
-    def __init__(self, shape: Shape, key: str, field: Selected, informed: Informed) -> None:
-        self._shape, self._key, self._informed = shape, key, informed
-        self._table, self._call = field.table, call_of(field, shape.schema)
+    __slots__ = ("_call", "_informed", "_key", "_table")
 
-    def execute(self, context: object, values: VariableValues) -> Result:
+    def __init__(self, key: str, field: Selected, call: Call, informed: Informed) -> None:
+        self._key, self._table, self._call, self._informed = key, field.table, call, informed
+
+    def execute(self, context: object, values: VariableValues, carefully: Execute) -> Result:
         """Calls the resolver, once."""
         try:
             result = self._call(self._informed(context, values), values)
         except Exception as error:  # noqa: BLE001 - as graphql-core
-            return self._shape.execute_carefully(context, values, raising(error))
+            return carefully(context, values, raising(error))
         if type(result) is CoroutineType:
-            return self._awaited(context, values, result)
-        return self._completed(context, values, result)
+            return self._awaited(context, values, result, carefully)
+        completed = sure(self._table, result)
+        if completed is NOT_SURE:
+            return carefully(context, values, lambda: result)
+        return ExecutionResult({self._key: completed})
 
     async def _awaited(
-        self, context: object, values: VariableValues, coming: Awaitable[Any]
+        self,
+        context: object,
+        values: VariableValues,
+        coming: Awaitable[Any],
+        carefully: Execute,
     ) -> ExecutionResult:
         try:
             result = await coming
         except Exception as error:  # noqa: BLE001 - as graphql-core
-            told = self._shape.execute_carefully(context, values, raising(error))
+            told = carefully(context, values, raising(error))
         else:
             completed = sure(self._table, result)
             if completed is not NOT_SURE:
                 return ExecutionResult({self._key: completed})
-            told = self._shape.execute_carefully(context, values, lambda: awaited(result))
+            told = carefully(context, values, lambda: awaited(result))
         return await told if isawaitable(told) else told
-
-    def _completed(self, context: object, values: VariableValues, result: Any) -> Result:
-        completed = sure(self._table, result)
-        if completed is NOT_SURE:
-            return self._shape.execute_carefully(context, values, lambda: result)
-        return ExecutionResult({self._key: completed})
 
 
 async def awaited(result: Any) -> Any:

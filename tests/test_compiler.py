@@ -29,7 +29,6 @@ from graphql import (
 
 from compiler import values
 from compiler.plan import Plan, compile_operation
-from compiler.shape import Alone
 from context import Context, admit
 from tests.compiler_documents import Writer
 from tests.compiler_world import SCHEMA, World
@@ -153,7 +152,7 @@ async def test_generated_documents_are_answered_as_by_graphql_core(trouble: floa
 def is_by_table(plan: Plan) -> bool:
     """Whether the root field is called and completed without graphql-core."""
     shapes = plan._shapes.values()
-    return any(isinstance(getattr(s.execute, "__self__", None), Alone) for s in shapes)
+    return any(shape._alone for shape in shapes)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from graphql import Token
 
 from web import documents
 from web.kept import Kept
-from web.operations import GraphQLRequest, Operations, core, make_schema, plan_of
+from web.operations import Definition, GraphQLRequest, Operations, core, make_schema, plan_of
 
 
 def test_what_was_put_is_found_again() -> None:
@@ -113,13 +113,32 @@ def test_of_a_document_no_more_is_compiled_than_its_length_pays_for() -> None:
         assert (plan_of(schema, found) is not None) is is_compiled
 
 
-def test_a_document_that_is_kept_no_longer_needs_no_garbage_collector() -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        "query Q { viewer { ...F } } fragment F on User { id }",
+        "query Q($a: Boolean!) { mySessions { id @skip(if: $a) client { name } } }",
+        "{ viewer { id } currentSession { id } }",
+        "mutation { createSession { token } }",
+    ],
+)
+def test_what_is_kept_no_longer_needs_no_garbage_collector(query: str) -> None:
     """Which looks at what is old so seldom that strangers could fill the memory meanwhile."""
+    schema = core(make_schema())
+
+    def compiled() -> Definition:
+        document = documents.parsed(query)
+        found = Definition(document, documents.operation(document, None), room=100)
+        found.plan = plan_of(schema, found)
+        return found
+
+    compiled()  # what is made once for all
     gc.collect()
     gc.disable()
     try:
         before = tokens_in_memory()
-        kept = documents.parsed("query Q { viewer { ...F } } fragment F on User { id }")
+        kept = compiled()
+        assert kept.plan
         assert tokens_in_memory() > before
         del kept
         assert tokens_in_memory() == before
