@@ -43,7 +43,11 @@ class Written:
     def msg(self, line: str) -> None:
         """Writes a line. Whoever asked for something gets it although nobody reads the log."""
         with self._handler.lock or nullcontext(), suppress(OSError, ValueError):
-            self._handler.stream.write(f"{line}\n")
+            try:
+                self._handler.stream.write(f"{line}\n")
+            except UnicodeEncodeError:  # not in UTF-8: better escaped than lost
+                escaped = line.encode("ascii", "backslashreplace").decode()
+                self._handler.stream.write(f"{escaped}\n")
             self._handler.stream.flush()
 
     debug = info = warning = error = critical = msg

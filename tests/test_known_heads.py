@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
@@ -96,6 +97,8 @@ def peer(serve_app: ServeApp) -> Iterator[Peer]:
         request(b"{}", line=b"POST /a%20b?c=d HTTP/1.1"),
         request(b"{}", b"X-Odd: \xe4"),
         b"\r\n" + request(b"{}"),
+        request(b"{}").replace(b"Length: 2", b"Length: " + b"0" * 5000 + b"2"),
+        request(b"").replace(b"Length: 0", b"Length: 0 \t"),
     ],
 )
 def test_a_request_that_comes_again_is_told_as_the_first_time(peer: Peer, sent: bytes) -> None:
@@ -117,6 +120,7 @@ def test_a_known_head_may_be_followed_by_another_body(peer: Peer) -> None:
     "sent",
     [
         request(b"{}", b"Connection: keep-alive"),
+        request(b"{}", b"Proxy-Connection: keep-alive"),  # its close is one to httptools too
         request(b"{}", b"Expect: 100-continue")[:-2],
         request(b"", line=b"GET /graphql HTTP/1.1"),
         request(b"{}") + request(b"{}"),
@@ -134,6 +138,33 @@ def test_what_is_more_than_one_usual_request_is_read_every_time(peer: Peer, sent
         else:
             peer.send(sent)
         assert heads.find(sent) is None
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST /%d HTTP/1.1\r\nHost:a\r\n\r\n" % next(NUMBERS),
+        request(b"", *[b"%x:" % n for n in range(97)]),
+        request(b"", *[b"%x:" % n for n in range(30)], b"Authorization: Bearer " + b"x" * 500),
+        request(b"", b"X-Long: " + b"x" * 10_000),
+    ],
+)
+def test_a_kept_head_takes_no_more_than_it_counts(peer: Peer, sent: bytes) -> None:
+    for _ in range(2):
+        peer.send(sent)
+    found = heads.find(sent)
+    assert found
+    assert sys.getsizeof(sent) + taken(found[0], set()) <= heads.size(sent)
+
+
+def taken(value: Any, seen: set[int]) -> int:
+    """Bytes of memory of a value and all that is in it, but for the names of its members."""
+    if id(value) in seen or isinstance(value, str):
+        return 0
+    seen.add(id(value))
+    parts = [*value, *value.values()] if isinstance(value, dict) else value
+    of_parts = 0 if isinstance(value, bytes | bool) else sum(taken(part, seen) for part in parts)
+    return sys.getsizeof(value) + of_parts
 
 
 def test_known_requests_in_one_packet_are_answered_in_their_order(peer: Peer) -> None:

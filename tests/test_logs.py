@@ -111,6 +111,21 @@ async def test_a_line_is_one_line_whatever_is_in_it(lines: Any) -> None:
     assert line["event"] == "a\r\nb\x1b[31m"
 
 
+@pytest.mark.usefixtures("lines")
+def test_a_line_that_the_output_has_no_letters_for_is_escaped_and_not_lost() -> None:
+    logs.configure("text")
+    (handler,) = logging.getLogger().handlers
+    assert isinstance(handler, logging.StreamHandler)
+    written = io.BytesIO()
+    handler.setStream(io.TextIOWrapper(written, encoding="ascii"))
+    try:
+        raise RuntimeError("für …")
+    except RuntimeError:
+        structlog.get_logger().exception("cannot_start")
+    assert b"cannot_start" in written.getvalue()
+    assert written.getvalue().endswith(b"RuntimeError: f\\xfcr \\u2026\n")
+
+
 async def test_refusals_are_written_at_a_bounded_rate(client: Any, lines: Any) -> None:
     for _ in range(200):
         await client.gql("{ viewer { id } }", token="a.b.c")

@@ -1,6 +1,6 @@
 """What was worked out from something that clients sent, kept for when it is sent again."""
 
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Sized)
@@ -8,13 +8,14 @@ V = TypeVar("V")
 
 
 class Kept(Generic[K, V]):
-    """Values by what they were made from, whose lengths together have a bound.
+    """Values by what they were made from, whose sizes together (lengths, mostly) have a bound.
 
     A stranger who sends ever new things pushes nobody's out: what is used most stays.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity  # in the unit of len(key)
+    def __init__(self, capacity: int, size_of: Callable[[K], int] = len) -> None:
+        self._capacity = capacity  # in the unit of size_of(key)
+        self._size_of = size_of
         self._size = 0
         self._values: dict[K, V] = {}
         self._uses: dict[K, int] = {}
@@ -36,12 +37,13 @@ class Kept(Generic[K, V]):
         """
         if key in self._values:
             return
-        if self._size + len(key) > self._capacity:
+        size = self._size_of(key)
+        if self._size + size > self._capacity:
             self._forget_half()
-        if self._size + len(key) <= self._capacity:
+        if self._size + size <= self._capacity:
             self._values[key] = value
             self._uses[key] = 1
-            self._size += len(key)
+            self._size += size
 
     def _forget_half(self) -> None:
         """Drops the half that was used less; of the rest every use counts half from now on."""
@@ -49,4 +51,4 @@ class Kept(Generic[K, V]):
         stays = by_use[: len(by_use) // 2]
         self._values = {key: self._values[key] for key in stays}
         self._uses = {key: self._uses[key] // 2 for key in stays}
-        self._size = sum(map(len, stays))
+        self._size = sum(map(self._size_of, stays))
