@@ -6,6 +6,7 @@ Rescue: whatever was raised becomes an answer; a bug becomes 500 and tells nothi
 
 import asyncio
 import re
+from collections.abc import Awaitable
 from functools import lru_cache
 from itertools import chain
 
@@ -79,7 +80,7 @@ class Edge:
             unread = unread and bool(message.get("more_body", False))
             return message
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 scope[STARTED] = True
                 headers = message["headers"] = list(message.get("headers", ()))
@@ -88,7 +89,7 @@ class Edge:
                 # Unread: the server would read on, for nobody and without end.
                 if unread or self._departure.has_begun:
                     headers.append((b"connection", b"close"))
-            await send(message)
+            return send(message)
 
         self._departure.requests += 1
         try:
