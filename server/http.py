@@ -99,16 +99,15 @@ class Protocol(HttpToolsProtocol):
         known = heads.find(data)
         if known is None:
             return False
-        self._unset_keepalive_if_required()
         scope, body = known
-        own = {
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "state": self.app_state.copy(),
-            BODY: body,
-        }
-        self.scope = cast("Any", scope | own)
+        own = {"server": self.server, "client": self.client, "scheme": self.scheme, BODY: body}
+        self.scope = cast("Any", scope | own | {"state": self.app_state.copy()})
+        self._unset_keepalive_if_required()
+        self._begin(body)
+        return True
+
+    def _begin(self, body: bytes) -> None:
+        """Begins the request of the scope, whose body is there, as uvicorn does after a head."""
         self.cycle = Cycle(
             scope=self.scope,
             transport=self.transport,
@@ -126,7 +125,6 @@ class Protocol(HttpToolsProtocol):
         self.cycle.more_body = False
         self.cycle.message_event.set()
         self._start_asgi_task(self.cycle, self.app)
-        return True
 
     def on_message_begin(self) -> None:
         """A request begins."""
