@@ -65,6 +65,8 @@ async def compare(url: str, many: int, fill: Fill) -> None:
             for number, where in ((SMALL, small), (many, url))
         }
         cpu = await play(sides, cluster)
+        for side in sides.values():  # so that the statement is each connection's last one
+            await bench.one_round(side.match, cluster, "viewer", SECONDS)
         buffers = {number: await touched(side) for number, side in sides.items()}
     tell(cpu, buffers, many)
 
