@@ -43,7 +43,7 @@ class Shape:
         if kind is None:
             raise NotKnown
         self._kind: GraphQLObjectType = kind
-        self.schema, self._operation = schema, operation
+        self._schema, self._operation = schema, operation
         self._fragments = {fragment.name.value: fragment for fragment in fragments}
         collector = Collector(
             schema, self._fragments, operation, VariableValues({}, {**choice}), as_is
@@ -66,7 +66,7 @@ class Shape:
         It returns what the resolver returned, or raises what it raised.
         """
         executor = careful(
-            self.schema, self._fragments, self._operation, context, values, outcome=outcome
+            self._schema, self._fragments, self._operation, context, values, outcome=outcome
         )
         serially = self._operation.operation is OperationType.MUTATION
         return executor.run(self._kind, self._fields, serially=serially)
@@ -78,14 +78,14 @@ class Shape:
         [(key, field)] = self._fields.items()
         if not field.table or not field.definition.resolve or field.attribute:
             return None
-        return Alone(key, field, call_of(field, self.schema), self._informed(key, field))
+        return Alone(key, field, call_of(field, self._schema), self._informed(key, field))
 
     def _informed(self, key: str, field: Selected) -> Informed:
         """Makes the info of a root field. It is whole: a resolver may ask it for anything."""
         names = (field[0].node.name.value, [details.node for details in field])
         place = (field.definition.type, self._kind, Path(None, key, self._kind.name))
-        head = (*names, *place, self.schema, self._fragments, None, self._operation)
-        tail = (is_awaitable, None, helpers_of(self.schema))
+        head = (*names, *place, self._schema, self._fragments, None, self._operation)
+        tail = (is_awaitable, None, helpers_of(self._schema))
 
         def info(context: object, values: VariableValues) -> GraphQLResolveInfo[Any]:
             # Half the time of calling the class with fourteen arguments.

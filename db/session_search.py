@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.engine import sqlstate
-from db.sessions import COLUMNS, LIVE, OwnedSession, SessionRow
+from db.sessions import COLUMNS, LIVE, SESSION_WIDTH, OwnedSession, to_session
 from db.statements import text
 from db.users import COLUMNS as USER_COLUMNS
 from db.users import NAME_KEY, UserRow
@@ -117,9 +117,10 @@ async def page(
         values | {"limit": limit} | ({"after": after} if after else {}),
         patience,
     )
-    split = len(SessionRow._fields)
     return [
-        OwnedSession(SessionRow(*row[:split]), UserRow(*row[split:]), is_use_due=False)
+        OwnedSession(
+            to_session(row[:SESSION_WIDTH]), UserRow(*row[SESSION_WIDTH:]), is_use_due=False
+        )
         for row in rows
     ]
 

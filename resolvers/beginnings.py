@@ -156,7 +156,7 @@ async def begin_together(context: Context, wanted: Beginning, device: Device) ->
     """A guest's session, in one transaction with others who come now; None: it must be alone."""
     new = NewGuest(
         user_id=uuid6.uuid7(),
-        names=iter(names.username_candidates()),
+        names=names.username_candidates(),
         session=new_session(
             context,
             device,

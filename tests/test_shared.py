@@ -165,7 +165,7 @@ async def test_a_taken_name_is_passed_over_in_company_too(
     drawn = iter(["same", "same", "own-1", "same", "same", "own-2"] * 3)
     monkeypatch.setattr(
         "resolvers.beginnings.names.username_candidates",
-        lambda: [next(drawn), next(drawn), next(drawn)],
+        lambda: iter([next(drawn), next(drawn), next(drawn)]),
     )
     await asyncio.gather(*(client.data(CREATE) for _ in range(2)))
     names = {row["username"] for row in await db.fetch("SELECT username FROM users")}

@@ -10,7 +10,6 @@ from collections.abc import Awaitable
 from functools import lru_cache
 from itertools import chain
 
-import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -55,8 +54,6 @@ STARTED = "bigtwo.answer_has_started"  # in the scope
 
 # RFC 9110 7.2: a name or an address, and perhaps a port.
 HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(:[0-9]*)?")
-
-log = structlog.get_logger()
 
 
 class Edge:

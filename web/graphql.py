@@ -133,11 +133,9 @@ def read_ahead(scope: Scope, head: Head, receive: Receive) -> Body | None:
 
     None where the client waits to be asked for it, or nobody will read it.
     """
-    if BODY in scope and len(scope[BODY]) <= MAX_BODY:
-        return Done(scope[BODY])
     if scope["method"] != "POST" or b"expect" in head or is_large(head):
         return None
-    return Begun(received(receive))
+    return Done(scope[BODY]) if BODY in scope else Begun(received(receive))
 
 
 async def reply(send: Send, media_type: str, body: bytes) -> None:

@@ -2,7 +2,6 @@
 
 import time
 
-import structlog
 from graphql import ExecutionResult
 
 from auth.errors import Refused, Unauthenticated
@@ -12,7 +11,6 @@ from web.refusals import HttpRefused, as_refused
 
 TOO_MANY_REQUESTS = 429  # and what follows: the same may succeed later
 
-log = structlog.get_logger()
 last_resort = LastResort()
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable
 
-import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from auth.errors import Refused
@@ -12,8 +11,6 @@ from web.log_context import begin
 from web.refusals import PLAIN_JSON, HttpRefused, as_refused, render
 
 INTERNAL_ERROR = 1011  # RFC 6455 7.4.1
-
-log = structlog.get_logger()
 
 
 class Upgrades:
