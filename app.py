@@ -118,7 +118,7 @@ def make_services(settings: Settings) -> Services:
         database=database,
         found=Together(database, sessions.find_many),
         found_with_live=Together(database, sessions.find_many_with_live),
-        guests=Shared(database, guests.begin_together),
+        guests=Shared(database, partial(guests.begin_together, limit=settings.GUEST_RATE_LIMIT)),
         endings=Shared(database, endings.end_together),
         clock=Clock(),
         keys=ring,

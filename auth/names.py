@@ -3,7 +3,7 @@
 import re
 import secrets
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from random import SystemRandom
 
 import coolname
@@ -38,15 +38,14 @@ def label_beside(taken: Collection[str]) -> str:
     return label
 
 
-def username_candidates() -> Iterator[str]:
-    """Names for a guest, best first; each is drawn when it is asked for.
+def username_candidates() -> tuple[str, ...]:
+    """Names for a guest, best first.
 
     Two words are the nicest, and there are some 300,000 of them; with four digits there are
     enough for anyone, with eight even under a storm of guests.
     """
-    yield two_words()
-    yield f"{two_words()}-{secrets.randbelow(10**4):04}"
-    yield f"{two_words()}-{secrets.randbelow(10**8):08}"
+    words, digits = two_words(), f"{secrets.randbelow(10**8):08}"
+    return words, f"{words}-{digits[:4]}", f"{words}-{digits}"
 
 
 def is_username(name: str) -> bool:

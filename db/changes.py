@@ -6,19 +6,19 @@ Whatever records what became of a session notes its user here, so that no caller
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from db.direct import Statements
 
 NOTED = "bigtwo_changed_users"
 
 
-def collect(db: AsyncConnection) -> set[UUID]:
+def collect(db: Statements) -> set[UUID]:
     """What `note` adds to on this connection from now on: a set of the transaction's own."""
     noted: set[UUID] = set()
     db.info[NOTED] = noted
     return noted
 
 
-def note(db: AsyncConnection, user_ids: Iterable[UUID]) -> None:
+def note(db: Statements, user_ids: Iterable[UUID]) -> None:
     """Notes that sessions of users begin, end or change with this transaction."""
     noted = db.info.get(NOTED)
     if noted is not None:

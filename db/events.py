@@ -10,6 +10,7 @@ import uuid6
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import changes
+from db.direct import Statements
 from db.sessions import SessionRow
 from db.statements import text
 
@@ -57,14 +58,12 @@ class EventRow:
     ip_address: str | None
 
 
-async def record(db: AsyncConnection, kind: Kind, sessions: Sequence[SessionRow], by: By) -> None:
+async def record(db: Statements, kind: Kind, sessions: Sequence[SessionRow], by: By) -> None:
     """Writes down what somebody has just done to sessions: one statement, none for no session."""
     await record_each(db, kind, [(session, by) for session in sessions])
 
 
-async def record_each(
-    db: AsyncConnection, kind: Kind, done: Sequence[tuple[SessionRow, By]]
-) -> None:
+async def record_each(db: Statements, kind: Kind, done: Sequence[tuple[SessionRow, By]]) -> None:
     """Writes down what has just happened to sessions, to each by somebody: one statement.
 
     An expiry is dated at the clock that ended the session, everything else at the transaction.

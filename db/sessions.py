@@ -1,6 +1,6 @@
 """Statements about sessions. `db` first, the owner next; plain rows come out."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -9,7 +9,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.engine import Fetch, NotPrimary
+from db.direct import Statements
+from db.engine import NotPrimary
 from db.statements import text
 from db.users import COLUMNS as USER_COLUMNS
 from db.users import UserRow
@@ -134,7 +135,7 @@ OWNED = f"""
 # others no user is looked up.
 OWNED_WITH_LIVE = OWNED.replace(
     "JOIN users u ON u.id = s.user_id",
-    "LEFT JOIN users u ON u.id = CASE WHEN s.id = ANY($2) THEN s.user_id END",
+    "LEFT JOIN users u ON u.id = CASE WHEN s.id = ANY(:ids) THEN s.user_id END",
 )
 STANDBY = "SELECT pg_is_in_recovery()"
 
@@ -150,41 +151,47 @@ async def find(db: AsyncConnection, user_id: UUID, session_id: UUID) -> OwnedSes
     )
     row = found.one_or_none()
     if row is None:
-        standby = (await db.execute(text(STANDBY))).scalar_one()
-        require_primary(standby=standby)
+        await refuse_standby(db)
         return None
     return to_owned(row)
 
 
-async def find_many(fetch: Fetch, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
-    """What `find` finds for each of these keys, in one statement.
+FIND_MANY = text(f"{OWNED} WHERE s.user_id = ANY(:user_ids) AND s.id = ANY(:ids)")
+FIND_MANY_WITH_LIVE = text(f"""
+    {OWNED_WITH_LIVE}
+    WHERE s.user_id = ANY(:user_ids) AND (s.id = ANY(:ids) OR {LIVE})
+    ORDER BY s.last_active_at DESC, s.id DESC
+""")
+
+
+async def find_many(db: Statements, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
+    """What `find` finds for each of these keys, in one statement, and nothing else.
 
     Two lists of ids, so that a distributed PostgreSQL asks only the shards that hold them; a row
     that pairs one's user with another's session is nobody's answer.
     """
-    rows = await fetch(
-        f"{OWNED} WHERE s.user_id = ANY($1) AND s.id = ANY($2)",
-        [key.user_id for key in keys],
-        [key.session_id for key in keys],
-    )
+    rows = list(await db.execute(FIND_MANY, pairs(keys)))
     if not rows:
-        require_primary(standby=(await fetch(STANDBY))[0][0])
-    found = map(to_owned, rows)
-    return {Key(one.session.user_id, one.session.id): one for one in found}
+        await refuse_standby(db)
+    wanted = set(keys)
+    found = {Key(one.session.user_id, one.session.id): one for one in map(to_owned, rows)}
+    return {key: one for key, one in found.items() if key in wanted}
 
 
-async def find_many_with_live(fetch: Fetch, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
+async def find_many_with_live(db: Statements, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
     """As find_many; beside each session its user's live ones, the most recently active first."""
-    rows = await fetch(
-        f"""{OWNED_WITH_LIVE}
-            WHERE s.user_id = ANY($1) AND (s.id = ANY($2) OR {LIVE})
-            ORDER BY s.last_active_at DESC, s.id DESC""",
-        [key.user_id for key in keys],
-        [key.session_id for key in keys],
-    )
-    # Rows may be there although none is of a session that was asked for.
-    require_primary(standby=rows[0][-1] if rows else (await fetch(STANDBY))[0][0])
+    rows = list(await db.execute(FIND_MANY_WITH_LIVE, pairs(keys)))
+    if rows:  # perhaps none of a session that was asked for
+        require_primary(standby=rows[0][-1])
+    else:
+        await refuse_standby(db)
     return with_live(rows, set(keys))
+
+
+async def refuse_standby(db: Statements) -> None:
+    """Raises NotPrimary where a standby answers."""
+    ((standby,),) = await db.execute(text(STANDBY))
+    require_primary(standby=standby)
 
 
 def with_live(rows: Sequence[Any], keys: Collection[Key]) -> dict[Key, OwnedSession]:
@@ -295,54 +302,6 @@ async def create(
     return to_session(created.one())
 
 
-async def create_many(
-    db: AsyncConnection, new: Mapping[UUID, NewSession]
-) -> dict[UUID, SessionRow]:
-    """A new session for each of these users, who prove who they are now."""
-    created = await db.execute(
-        text(f"""
-            INSERT INTO user_sessions AS s
-                (user_id, id, label, authenticated_at, expires_at, idle_timeout,
-                 idle_timeout_once_used, activity_resolution,
-                 user_agent, client_name, client_os, device_type, ip_address)
-            SELECT n.user_id, n.id, n.label, now(),
-                   now() + make_interval(secs => n.absolute_lifetime),
-                   make_interval(secs => n.idle_timeout),
-                   make_interval(secs => n.idle_timeout_once_used),
-                   make_interval(secs => n.activity_resolution),
-                   n.user_agent, n.client_name, n.client_os, n.device_type,
-                   CAST(n.ip_address AS inet)
-            FROM unnest(CAST(:user_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:labels AS text[]),
-                        CAST(:absolute_lifetimes AS float8[]), CAST(:idle_timeouts AS float8[]),
-                        CAST(:idle_timeouts_once_used AS float8[]),
-                        CAST(:activity_resolutions AS float8[]), CAST(:user_agents AS text[]),
-                        CAST(:client_names AS text[]), CAST(:client_oss AS text[]),
-                        CAST(:device_types AS text[]), CAST(:ip_addresses AS text[]))
-                AS n (user_id, id, label, absolute_lifetime, idle_timeout, idle_timeout_once_used,
-                      activity_resolution, user_agent, client_name, client_os, device_type,
-                      ip_address)
-            RETURNING {COLUMNS}
-        """),  # noqa: S608 - constants
-        {
-            "user_ids": list(new),
-            "ids": [one.id for one in new.values()],
-            "labels": [one.label for one in new.values()],
-            "absolute_lifetimes": [one.absolute_lifetime.total_seconds() for one in new.values()],
-            "idle_timeouts": [seconds(one.idle_timeout) for one in new.values()],
-            "idle_timeouts_once_used": [
-                seconds(one.idle_timeout_once_used) for one in new.values()
-            ],
-            "activity_resolutions": [seconds(one.activity_resolution) for one in new.values()],
-            "user_agents": [one.user_agent for one in new.values()],
-            "client_names": [one.client_name for one in new.values()],
-            "client_oss": [one.client_os for one in new.values()],
-            "device_types": [one.device_type for one in new.values()],
-            "ip_addresses": [one.ip_address for one in new.values()],
-        },
-    )
-    return {row.user_id: row for row in to_sessions(created)}
-
-
 async def rename(
     db: AsyncConnection, user_id: UUID, session_id: UUID, label: str
 ) -> SessionRow | None:
@@ -359,18 +318,6 @@ async def rename(
     return to_session(row) if row else None
 
 
-async def find_owned(db: AsyncConnection, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
-    """What `find` finds for each of these keys, through SQLAlchemy; nothing else."""
-
-    async def fetch(statement: str, *values: Any) -> Sequence[Any]:
-        bound = statement.replace("$1", ":user_ids").replace("$2", ":ids")
-        named = dict(zip(("user_ids", "ids"), values, strict=False))
-        return (await db.execute(text(bound), named)).all()
-
-    found = await find_many(fetch, keys)
-    return {key: found[key] for key in keys if key in found}
-
-
 @dataclass(frozen=True, slots=True)
 class Ending:
     """A session that is to end, why, and by which other one."""
@@ -380,7 +327,7 @@ class Ending:
     by: UUID
 
 
-async def revoke_many(db: AsyncConnection, endings: Sequence[Ending]) -> dict[Key, SessionRow]:
+async def revoke_many(db: Statements, endings: Sequence[Ending]) -> dict[Key, SessionRow]:
     """Ends live sessions of different users; those that ended. The users' rows must be locked."""
     ended = await db.execute(
         text(f"""
@@ -400,7 +347,7 @@ async def revoke_many(db: AsyncConnection, endings: Sequence[Ending]) -> dict[Ke
     return by_key(ended)
 
 
-async def confirm_ended(db: AsyncConnection, keys: Sequence[Key]) -> dict[Key, SessionRow]:
+async def confirm_ended(db: Statements, keys: Sequence[Key]) -> dict[Key, SessionRow]:
     """Those of these sessions that had ended already.
 
     Each is written once more, as it is: the answer "already ended" must wait for a synchronous

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.direct import Direct
 from db.engine import Database, Unavailable
 from db.statements import text
 from db.together import taken
@@ -26,7 +26,7 @@ MOST = 64  # members of one: as many requests are lost to a broken connection, a
 log = structlog.get_logger()
 
 # For each member what became of it; an exception is the member's own, None says: not here.
-Write = Callable[[AsyncConnection, Sequence[M]], Awaitable[Sequence[R | Exception | None]]]
+Write = Callable[[Direct, Sequence[M]], Awaitable[Sequence[R | Exception | None]]]
 Waiting = tuple[M, asyncio.Future[R | None]]
 
 
@@ -67,7 +67,7 @@ class Shared(Generic[M, R]):
             deadline = asyncio.get_running_loop().time() + self._database.timeout
             async with (
                 taken(self._turns, deadline),
-                self._database.begin(deadline=deadline) as db,
+                self._database.begin_directly(deadline=deadline) as db,
             ):
                 batch = self._next()
                 done = await self._done(db, [member for member, _ in batch])
@@ -79,16 +79,14 @@ class Shared(Generic[M, R]):
             if not answer.done():
                 settle(answer, became)
 
-    async def _done(
-        self, db: AsyncConnection, members: Sequence[M]
-    ) -> Sequence[R | Exception | None]:
+    async def _done(self, db: Direct, members: Sequence[M]) -> Sequence[R | Exception | None]:
         """What became of the members; nothing on a distributed PostgreSQL.
 
         There SKIP LOCKED over several users is refused, and a transaction would span shards.
         """
         if self._is_distributed is None:
-            found = await db.execute(text("SELECT to_regclass('pg_dist_node') IS NOT NULL"))
-            self._is_distributed = bool(found.scalar_one())
+            ((found,),) = await db.execute(text("SELECT to_regclass('pg_dist_node') IS NOT NULL"))
+            self._is_distributed = bool(found)
         if self._is_distributed or not members:
             return [None] * len(members)
         return await self._write(db, members)

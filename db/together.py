@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Generic, TypeVar
 
-from db.engine import Database, Fetch, Unavailable
+from db.direct import Direct
+from db.engine import Database, Unavailable
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -27,7 +28,7 @@ class Together(Generic[K, V]):
     def __init__(
         self,
         database: Database,
-        read: Callable[[Fetch, Sequence[K]], Awaitable[dict[K, V]]],
+        read: Callable[[Direct, Sequence[K]], Awaitable[dict[K, V]]],
     ) -> None:
         self._database = database
         self._read = read
@@ -48,10 +49,10 @@ class Together(Generic[K, V]):
         """Sends what was asked for until there is a connection, and answers."""
         batch: dict[K, list[asyncio.Future[V | None]]] = {}
 
-        async def query(fetch: Fetch) -> dict[K, V]:
+        async def query(db: Direct) -> dict[K, V]:
             if not batch:  # a second try asks for the same
                 batch.update(self._next())
-            return await self._read(fetch, list(batch))
+            return await self._read(db, list(batch))
 
         deadline = asyncio.get_running_loop().time() + self._database.timeout
         try:

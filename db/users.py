@@ -1,6 +1,6 @@
 """Statements about users and the directory of their names."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db import changes
+from db.direct import Statements
 from db.statements import text
 
 # What a user's row is read as, in the order of UserRow's fields.
@@ -57,39 +58,6 @@ async def claim_name(db: AsyncConnection, user_id: UUID, candidates: Iterable[st
     return claimed.scalar_one_or_none()
 
 
-async def claim_names(db: AsyncConnection, names: Mapping[UUID, str]) -> dict[UUID, str]:
-    """The names (already lower case) of these users that were free, now theirs.
-
-    In the order of the names, so that two who claim the same ones do not deadlock.
-    """
-    claimed = await db.execute(
-        text("""
-            INSERT INTO usernames (username_key, user_id)
-            SELECT n.name, n.user_id
-            FROM unnest(CAST(:names AS text[]), CAST(:user_ids AS uuid[])) AS n (name, user_id)
-            ORDER BY n.name
-            ON CONFLICT DO NOTHING
-            RETURNING user_id, username_key
-        """),
-        {"names": list(names.values()), "user_ids": list(names)},
-    )
-    return {user_id: name for user_id, name in claimed}  # noqa: C416 - rows are no pairs to mypy
-
-
-async def create_guests(db: AsyncConnection, names: Mapping[UUID, str]) -> dict[UUID, UserRow]:
-    """Guests under names that were claimed for them."""
-    created = await db.execute(
-        text(f"""
-            INSERT INTO users AS u (id, username, is_guest)
-            SELECT n.id, n.name, true
-            FROM unnest(CAST(:ids AS uuid[]), CAST(:names AS text[])) AS n (id, name)
-            RETURNING {COLUMNS}
-        """),  # noqa: S608 - constants
-        {"ids": list(names), "names": list(names.values())},
-    )
-    return {row.id: row for row in map(UserRow._make, created)}
-
-
 async def create(db: AsyncConnection, user_id: UUID, username: str, *, is_guest: bool) -> UserRow:
     """A user under a name that was claimed for them; of a guest nothing else is known."""
     created = await db.execute(
@@ -102,7 +70,7 @@ async def create(db: AsyncConnection, user_id: UUID, username: str, *, is_guest:
     return UserRow(*created.one())
 
 
-async def lock(db: AsyncConnection, *user_ids: UUID) -> None:
+async def lock(db: Statements, *user_ids: UUID) -> None:
     """Holds the rows of users until the transaction ends, in the order of their ids.
 
     Whoever changes something about a user's sessions does this first, in a statement of its own,
@@ -184,7 +152,7 @@ async def set_disabled(db: AsyncConnection, user_id: UUID, *, disabled: bool) ->
     return changed.one_or_none() is not None
 
 
-async def lock_free(db: AsyncConnection, user_ids: Sequence[UUID]) -> set[UUID]:
+async def lock_free(db: Statements, user_ids: Sequence[UUID]) -> set[UUID]:
     """Holds the rows of those users whom nobody else holds; which."""
     locked = await db.execute(
         text("""
@@ -192,7 +160,7 @@ async def lock_free(db: AsyncConnection, user_ids: Sequence[UUID]) -> set[UUID]:
         """),
         {"ids": list(user_ids)},
     )
-    return set(locked.scalars())
+    return {user_id for (user_id,) in locked}
 
 
 @dataclass(frozen=True, slots=True)

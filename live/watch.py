@@ -55,7 +55,7 @@ class Look:
         for user_id, feed in self.feeds:
             missing |= {Key(user_id, gone) for gone in feed.gone(self.rows[user_id])}
         if missing:
-            found = await sessions.find_owned(db, list(missing))
+            found = await sessions.find_many(db, list(missing))
             self.ended = {key.session_id: row for key, row in found.items()}
 
 

@@ -17,12 +17,13 @@ from auth.viewer import Viewer
 from context import Context, Info, hold, signed_in
 from db import events, idempotency_keys, known_networks, link_codes, sessions, users
 from db.events import Actor, By, Kind
+from db.guests import NewGuest
 from db.idempotency_keys import IdempotencyRow
 from db.sessions import Ending, Key, NewSession, RevokedReason, SessionRow
 from db.users import UserRow
 from resolvers import guests
 from resolvers.endings import tell
-from resolvers.guests import NewGuest
+from resolvers.guests import Arrival
 from resolvers.optional import is_given
 from resolvers.sessions import invalid_label, to_session
 from schema.types import (
@@ -154,20 +155,20 @@ async def begin(context: Context, wanted: Beginning) -> SignedIn:
 
 async def begin_together(context: Context, wanted: Beginning, device: Device) -> SignedIn | None:
     """A guest's session, in one transaction with others who come now; None: it must be alone."""
-    new = NewGuest(
-        user_id=uuid6.uuid7(),
-        names=names.username_candidates(),
-        session=new_session(
-            context,
-            device,
-            id=uuid6.uuid7(),
-            label=wanted.label or names.two_words(),
-            is_guest=True,
-        ),
-        network=context.origin.network,
-        limit=context.services.policy.guests_per_minute,
+    session = new_session(
+        context,
+        device,
+        id=uuid6.uuid7(),
+        label=wanted.label or names.two_words(),
+        is_guest=True,
     )
-    begun = await context.services.guests.ask(new, owner=new.user_id, deadline=context.deadline)
+    arrival = Arrival(
+        NewGuest(uuid6.uuid7(), names.username_candidates(), session),
+        context.origin.network,
+    )
+    begun = await context.services.guests.ask(
+        arrival, owner=arrival.guest.user_id, deadline=context.deadline
+    )
     if begun is None:
         return None
     user, session = begun
@@ -374,7 +375,8 @@ async def new_guest(db: AsyncConnection, context: Context, user_id: UUID) -> Use
     """A guest. Raises RateLimited."""
     if context.viewer:
         await hold(db, context.viewer)
-    await guests.count(db, context.origin.network, limit=context.services.policy.guests_per_minute)
+    limit = context.services.policy.guests_per_minute
+    await guests.count_alone(db, context.origin.network, limit=limit)
     return await new_user(db, user_id, is_guest=True)
 
 

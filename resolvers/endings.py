@@ -6,12 +6,12 @@ from uuid import UUID
 
 import strawberry
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from auth.errors import Refused
 from auth.viewer import Viewer
 from context import Context, Info, fresh, hold, judge, signed_in
 from db import events, link_codes, sessions, users
+from db.direct import Statements
 from db.events import Kind
 from db.sessions import Ending, Key, OwnedSession, RevokedReason, SessionRow
 from resolvers.optional import is_given
@@ -121,9 +121,7 @@ async def end_alone(wish: Wish) -> Ended:
     return became
 
 
-async def end_together(
-    db: AsyncConnection, wishes: Sequence[Wish]
-) -> list[Ended | Exception | None]:
+async def end_together(db: Statements, wishes: Sequence[Wish]) -> list[Ended | Exception | None]:
     """Does what was wished, each by another user; None where somebody has the user's row."""
     free = await users.lock_free(db, [wish.viewer.user_id for wish in wishes])
     held = [wish for wish in wishes if wish.viewer.user_id in free]
@@ -131,7 +129,7 @@ async def end_together(
     return [became.get(wish.key) for wish in wishes]
 
 
-async def end_held(db: AsyncConnection, wishes: Sequence[Wish]) -> list[Ended | Exception]:
+async def end_held(db: Statements, wishes: Sequence[Wish]) -> list[Ended | Exception]:
     """Does what was wished. The users' rows must be locked, by a statement before.
 
     One statement for each step, however many wishes: who asks, what ends, the history, and what
@@ -153,10 +151,10 @@ async def end_held(db: AsyncConnection, wishes: Sequence[Wish]) -> list[Ended | 
     ]
 
 
-async def refusals(db: AsyncConnection, wishes: Sequence[Wish]) -> dict[Key, Exception]:
+async def refusals(db: Statements, wishes: Sequence[Wish]) -> dict[Key, Exception]:
     """Who may not wish what they wish, as they are now, and why."""
     callers = [Key(wish.viewer.user_id, wish.viewer.session_id) for wish in wishes]
-    found = await sessions.find_owned(db, callers) if callers else {}
+    found = await sessions.find_many(db, callers) if callers else {}
     refused: dict[Key, Exception] = {}
     for wish, caller in zip(wishes, callers, strict=True):
         try:

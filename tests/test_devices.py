@@ -172,7 +172,7 @@ async def test_generated_labels_avoid_the_users_live_ones(
 ) -> None:
     drawn = iter(["red-fox", "red-fox", "red-fox", "blue-owl", "blue-owl", "red-fox", "old-elk"])
     monkeypatch.setattr("auth.names.two_words", lambda: next(drawn))
-    monkeypatch.setattr("auth.names.username_candidates", lambda: iter(["someone"]))
+    monkeypatch.setattr("auth.names.username_candidates", lambda: ("someone",))
     guest = await client.guest()
     await client.device(guest)
     await client.device(guest)
@@ -187,7 +187,7 @@ async def test_labels_chosen_at_once_differ(
     words = [f"label-{n}" for n in range(4)]
     calls = iter(range(10_000))
     monkeypatch.setattr("auth.names.two_words", lambda: words[next(calls) % 4])
-    monkeypatch.setattr("auth.names.username_candidates", lambda: iter(["someone"]))
+    monkeypatch.setattr("auth.names.username_candidates", lambda: ("someone",))
     guest = await client.guest()
     codes = [await client.link_code(guest) for _ in range(3)]
     await asyncio.gather(*map(client.redeem, codes))

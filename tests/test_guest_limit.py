@@ -55,6 +55,23 @@ async def test_a_network_is_an_ipv4_address_or_an_ipv6_64(
     assert (await make(client, other)).status_code == (429 if together else 200)
 
 
+async def test_guests_of_one_moment_are_counted_with_their_own_networks(
+    start_app: Any, statements: list[str]
+) -> None:
+    client = await start_app(GUEST_RATE_LIMIT=3, **PROXIES)
+    await make(client, "203.0.113.1")
+    statements.clear()
+    addresses = ["203.0.113.1"] * 4 + ["203.0.113.2"] * 5 + ["203.0.113.3"]
+    for left in (2 + 3 + 1, 0 + 0 + 1):
+        answers = await asyncio.gather(*(make(client, address) for address in addresses))
+        assert sorted(answer.status_code for answer in answers) == [200] * left + [429] * (
+            10 - left
+        )
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert all(1 <= int(answer.headers["Retry-After"]) <= 60 for answer in refused)
+    assert len([sent for sent in statements if "INTO rate_counts" in sent]) <= 6
+
+
 async def test_the_next_minute_is_another(start_app: Any, db: Any) -> None:
     client = await start_app(GUEST_RATE_LIMIT=1, **PROXIES)
     await make(client)

@@ -18,7 +18,7 @@ REVOKED = "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'REVOKE
 
 def begun(statements: Sequence[str]) -> list[str]:
     """The statements that insert sessions."""
-    return [sent for sent in statements if sent.startswith("INSERT INTO user_sessions")]
+    return [sent for sent in statements if "INSERT INTO user_sessions" in sent]
 
 
 def ended(statements: Sequence[str]) -> list[str]:
@@ -165,7 +165,7 @@ async def test_a_taken_name_is_passed_over_in_company_too(
     drawn = iter(["same", "same", "own-1", "same", "same", "own-2"] * 3)
     monkeypatch.setattr(
         "resolvers.beginnings.names.username_candidates",
-        lambda: iter([next(drawn), next(drawn), next(drawn)]),
+        lambda: (next(drawn), next(drawn), next(drawn)),
     )
     await asyncio.gather(*(client.data(CREATE) for _ in range(2)))
     names = {row["username"] for row in await db.fetch("SELECT username FROM users")}
