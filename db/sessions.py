@@ -165,7 +165,7 @@ FIND_MANY_WITH_LIVE = text(f"""
 
 
 async def find_many(db: Statements, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
-    """What `find` finds for each of these keys, in one statement, and nothing else.
+    """What `find` finds for each of these keys, in one statement.
 
     Two lists of ids, so that a distributed PostgreSQL asks only the shards that hold them; a row
     that pairs one's user with another's session is nobody's answer.
@@ -173,9 +173,7 @@ async def find_many(db: Statements, keys: Sequence[Key]) -> dict[Key, OwnedSessi
     rows = list(await db.execute(FIND_MANY, pairs(keys)))
     if not rows:
         await refuse_standby(db)
-    wanted = set(keys)
-    found = {Key(one.session.user_id, one.session.id): one for one in map(to_owned, rows)}
-    return {key: one for key, one in found.items() if key in wanted}
+    return {Key(one.session.user_id, one.session.id): one for one in map(to_owned, rows)}
 
 
 async def find_many_with_live(db: Statements, keys: Sequence[Key]) -> dict[Key, OwnedSession]:
@@ -459,8 +457,8 @@ async def revoke_oldest(
 def to_owned(row: Any) -> OwnedSession:
     """The row that OWNED selects. Raises NotPrimary."""
     require_primary(standby=row[-1])
-    session, user = row[:SESSION_WIDTH], row[SESSION_WIDTH:-2]
-    return OwnedSession(to_session(session), UserRow._make(user), row[-2])
+    user = tuple.__new__(UserRow, row[SESSION_WIDTH:-2])
+    return OwnedSession(to_session(row[:SESSION_WIDTH]), user, row[-2])
 
 
 def to_session(row: Iterable[Any]) -> SessionRow:

@@ -56,7 +56,7 @@ class Look:
             missing |= {Key(user_id, gone) for gone in feed.gone(self.rows[user_id])}
         if missing:
             found = await sessions.find_many(db, list(missing))
-            self.ended = {key.session_id: row for key, row in found.items()}
+            self.ended = {key.session_id: found[key] for key in missing if key in found}
 
 
 class Watch:

@@ -75,6 +75,7 @@ class Protocol(HttpToolsProtocol):
         self._in_head = self._in_message = False
         self._begun = 0  # messages
         self._idle = 0  # bytes since the message began or its body went on, roughly
+        self._idle_since = 0.0  # of the event loop's clock: when a known request was answered
 
     def data_received(self, data: bytes) -> None:
         """Bounds what has no bound in httptools: a head, and what may stand behind a body."""
@@ -100,9 +101,17 @@ class Protocol(HttpToolsProtocol):
         if known is None:
             return False
         scope, body = known
-        own = {"server": self.server, "client": self.client, "scheme": self.scheme, BODY: body}
-        self.scope = cast("Any", scope | own | {"state": self.app_state.copy()})
-        self._unset_keepalive_if_required()
+        self.scope = cast(
+            "Any",
+            {
+                **scope,
+                "server": self.server,
+                "client": self.client,
+                "scheme": self.scheme,
+                "state": self.app_state.copy(),
+                BODY: body,
+            },
+        )
         self._begin(body)
         return True
 
@@ -119,12 +128,35 @@ class Protocol(HttpToolsProtocol):
             message_event=asyncio.Event(),
             expect_100_continue=False,
             keep_alive=True,
-            on_response=self.on_response_complete,
+            on_response=self._answered,
         )
         self.cycle.body += body
         self.cycle.more_body = False
         self.cycle.message_event.set()
         self._start_asgi_task(self.cycle, self.app)
+
+    def _answered(self) -> None:
+        """Ends a request as uvicorn does, but for the clock that closes an idle connection.
+
+        It is looked at when it rings: to set it anew for each request costs 1.5 to 2.5 µs.
+        """
+        if self.pipeline or self.timeout_keep_alive_task is None:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes the connection if it was idle for so long; else looks again when it may be."""
+        is_idle = self.cycle is None or self.cycle.response_complete
+        rest = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if is_idle and rest <= 0:
+            super().timeout_keep_alive_handler()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                rest if is_idle else self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_message_begin(self) -> None:
         """A request begins."""

@@ -1,5 +1,6 @@
 """Heads that were read before: the same request is the same, and nothing else is taken for it."""
 
+import asyncio
 import json
 import socket
 import sys
@@ -8,11 +9,13 @@ from itertools import count
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from app import create_app
 from server import heads
+from server.http import Protocol
 
 ServeApp = Callable[..., str]
 
@@ -229,3 +232,29 @@ def test_a_known_head_is_anothers_with_another_address(
         told.append(answer["data"]["createSession"]["session"]["client"]["ipAddress"])
     assert told == ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.1"]
     assert heads.find(sent)
+
+
+async def test_a_connection_is_closed_when_it_was_idle_and_not_before() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    config = uvicorn.Config(
+        app, http=Protocol, port=0, timeout_keep_alive=1, log_config=None, lifespan="off"
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    sent = request(b"{}")
+    for _ in range(6):  # the first two are read, the others known
+        writer.write(sent)
+        await reader.readuntil(b"{}")
+        await asyncio.sleep(0.4)
+    async with asyncio.timeout(20):
+        assert await reader.read() == b""
+    writer.close()
+    await server.shutdown()

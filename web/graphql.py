@@ -39,6 +39,7 @@ MAX_BODY = 64 * 1024  # bytes
 DIGITS = 12  # of a length that are worth reading
 BODY_TIMEOUT = 20  # seconds from the door to the last byte
 KNOWN = 200_000  # bytes of bodies that are known: they were read before, and have no variables
+CONTENT_TYPES = {media: f"{media}; charset=utf-8".encode() for media in (GRAPHQL_JSON, PLAIN_JSON)}
 CHARSETS = {"charset=utf-8", 'charset="utf-8"'}
 Body = Begun[bytes] | Done[bytes]
 BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered by status too
@@ -133,16 +134,18 @@ def read_ahead(scope: Scope, head: Head, receive: Receive) -> Body | None:
 
     None where the client waits to be asked for it, or nobody will read it.
     """
+    if BODY in scope and len(scope[BODY]) <= MAX_BODY:
+        return Done(scope[BODY])
     if scope["method"] != "POST" or b"expect" in head or is_large(head):
         return None
-    return Done(scope[BODY]) if BODY in scope else Begun(received(receive))
+    return Begun(received(receive))
 
 
 async def reply(send: Send, media_type: str, body: bytes) -> None:
     """Sends an answer with status 200."""
     headers = [
-        (b"content-type", f"{media_type}; charset=utf-8".encode()),
-        (b"content-length", str(len(body)).encode()),
+        (b"content-type", CONTENT_TYPES[media_type]),
+        (b"content-length", b"%d" % len(body)),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
