@@ -4,11 +4,14 @@ What must never stand in one (tokens, keys, passwords, addresses of databases, w
 is kept out where the line is written; see docs/security.md.
 """
 
+import json
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
+import orjson
 import structlog
 
 from web.bounded import Bounded
@@ -28,6 +31,14 @@ class OfUvicorn(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a line is written."""
         return not record.getMessage().startswith(UPGRADES) and self._bounded.admits_one()
+
+
+def as_json_text(event: object, *, default: Callable[[Any], Any]) -> str:
+    """A line; by json itself what orjson refuses: a lone surrogate, a number of 65 bits."""
+    try:
+        return orjson.dumps(event, default=default).decode()
+    except orjson.JSONEncodeError:
+        return json.dumps(event, default=default)
 
 
 class Written:
@@ -62,7 +73,7 @@ def configure(log_format: str = "") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer()
+        structlog.processors.JSONRenderer(as_json_text)
         if as_json
         else structlog.dev.ConsoleRenderer(
             colors=sys.stdout.isatty(),
