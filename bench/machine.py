@@ -117,9 +117,15 @@ def describe(**more: str | float) -> dict[str, str | float]:
         "cpu": processor(),
         "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * PAGE / 1e9),
         "kernel": platform.release(),
-        "python": platform.python_version(),
+        "python": python(),
         **more,
     }
+
+
+def python() -> str:
+    """The interpreter's version, and whether it is the distribution's: how one is built is 10 %."""
+    whose = " of the distribution" if sys.base_prefix == "/usr" else ""
+    return f"{platform.python_version()}{whose}"
 
 
 def processor() -> str:

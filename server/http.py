@@ -133,7 +133,7 @@ class Protocol(HttpToolsProtocol):
         self.cycle.body += body
         self.cycle.more_body = False
         self.cycle.message_event.set()
-        self._start_asgi_task(self.cycle, self.app)
+        super()._start_asgi_task(self.cycle, self.app)
 
     def _answered(self) -> None:
         """Ends a request as uvicorn does, but for the clock that closes an idle connection.

@@ -1,5 +1,7 @@
 """What browsers are told of pages of other origins: which may call, and with what."""
 
+from collections.abc import Awaitable
+
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -14,19 +16,17 @@ VALIDATE = "/session/validate"
 class OtherOrigins(CORSMiddleware):
     """Starlette's, except where its answer would be taken for ours."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override] # awaited all the same
         """Answers a preflight, and lets everything else through; without an Origin, unchanged.
 
         No preflight is answered where a proxy asks about its client's: it takes every 2xx for a
         yes, so OPTIONS needs a token there like any other method.
         """
         if scope["type"] != "http" or b"origin" not in head_of(scope):
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         if f"{scope['path']}/".startswith(f"{VALIDATE}/"):
-            await self.simple_response(scope, receive, send, request_headers=Headers(scope=scope))
-            return
-        await super().__call__(scope, receive, send)
+            return self.simple_response(scope, receive, send, request_headers=Headers(scope=scope))
+        return super().__call__(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """Starlette's yes; its no in our form, with the same headers."""
