@@ -195,6 +195,8 @@ async def lifespan(
         await activity.write_down(services)
         services.passwords.close()
         await services.live.close()
+        await services.found.close()
+        await services.found_with_live.close()
         await services.database.close()
 
 

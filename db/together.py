@@ -12,11 +12,14 @@ from db.engine import Database, Unavailable
 K = TypeVar("K")
 V = TypeVar("V")
 
-# Statements that are under way at a time: one is prepared and read while PostgreSQL works at the
-# other. More would make them smaller, and take connections from whoever writes.
+# Statements that are under way at a time. One takes whatever came while the last was under way: the
+# more look-ups it has, the less each costs. The other is for when that one takes long.
 AT_ONCE = 2
-# Seconds that one sender keeps a connection, as long as more is asked for: to take one costs 60 µs.
+PATIENCE = 0.005  # seconds that look-ups wait for a statement that is under way
+# Seconds that a sender keeps its connection: to take one costs as much as twenty look-ups, and
+# somebody else may wait for it.
 HELD = 0.05
+RESTS = 0.002  # of these, without anything to send
 BATCH = 500  # look-ups of one statement: a few milliseconds, also where nobody expects so many
 
 
@@ -35,51 +38,89 @@ class Together(Generic[K, V]):
         self._database = database
         self._read = read
         self._asked: dict[K, list[asyncio.Future[V | None]]] = {}
-        self._sender: asyncio.Task[None] | None = None
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._since = 0.0  # of the event loop's clock: when the first of these was asked for
+        self._senders: set[asyncio.Task[None]] = set()
+        self._resting: set[asyncio.Future[None]] = set()  # of those that have nothing to send
+        self._is_due = False  # whether one of them is about to send
+        self._patience: asyncio.TimerHandle | None = None  # of what waits for all of them
 
     def ask(self, key: K) -> "asyncio.Future[V | None]":
         """What is found under a key, or None; raises Unavailable."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[V | None] = loop.create_future()
+        if not self._asked:
+            self._since = loop.time()
         self._asked.setdefault(key, []).append(answer)
-        self._send_soon()
+        if not self._is_due:
+            self._have_sent(loop)
         return answer
 
+    async def close(self) -> None:
+        """Waits until every sender has given its connection back."""
+        if self._senders:
+            await asyncio.wait(self._senders)
+
+    def _have_sent(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has somebody send what is asked for: who rests, or whoever is done first."""
+        if self._resting:
+            end(self._resting.pop())
+            self._is_due = True
+        elif not self._senders:
+            self._add_sender(loop)
+        elif self._patience is None:
+            self._patience = loop.call_later(PATIENCE, self._add_sender, loop)
+
+    def _add_sender(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._patience = None
+        if len(self._senders) < AT_ONCE:
+            self._senders.add(loop.create_task(self._send()))
+            self._is_due = True
+
     async def _send(self) -> None:
-        """Sends what was asked for until there is a connection, and what is asked for meanwhile."""
+        """Sends what is asked for, as long as it may keep the connection that it takes."""
         loop, this = asyncio.get_running_loop(), asyncio.current_task()
+        is_first = len(self._senders) == 1
         batch: dict[K, list[asyncio.Future[V | None]]] = {}
 
         async def query(db: Direct) -> None:
-            if self._sender is this:
-                self._sender = None  # whatever comes from now on may have another one
             until = loop.time() + HELD
-            while batch or (self._asked and loop.time() < until):
+            while batch or (loop.time() < until and (self._asked or await self._rest(loop))):
                 if not batch:  # a second try asks for the same
                     batch.update(self._next())
                 settle(batch, await self._read(db, list(batch)))
                 batch.clear()
 
-        deadline = loop.time() + self._database.timeout
         try:
-            async with taken(self._turns, deadline):
-                await self._database.look_up(query, deadline=deadline)
+            await self._database.look_up(query, deadline=self._since + self._database.timeout)
         except BaseException as error:
-            refuse(batch or self._next(), error)
+            if batch or is_first:  # or else another may still be able to
+                refuse(batch or self._next(), error)
+            self._is_due = False
             if not isinstance(error, Exception):
                 raise
         finally:
-            if self._sender is this:
-                self._sender = None
-            self._send_soon()
+            self._senders.discard(this)
+            if self._asked and not self._is_due:
+                self._have_sent(loop)
 
-    def _send_soon(self) -> None:
-        if self._asked and self._sender is None:
-            self._sender = asyncio.get_running_loop().create_task(self._send())
+    async def _rest(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Waits for a moment; whether there is something to send now."""
+        rest = loop.create_future()
+        self._resting.add(rest)
+        clock = loop.call_later(RESTS, end, rest)
+        try:
+            await rest
+        finally:
+            clock.cancel()
+            self._resting.discard(rest)
+        return bool(self._asked)
 
     def _next(self) -> dict[K, list[asyncio.Future[V | None]]]:
         """What is asked for now; whatever comes later, or is too much, is another statement's."""
+        self._is_due = False
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
         batch = dict(islice(self._asked.items(), BATCH))
         self._asked = {key: self._asked[key] for key in self._asked.keys() - batch.keys()}
         return batch
@@ -97,6 +138,12 @@ async def taken(turns: asyncio.Semaphore, deadline: float) -> AsyncIterator[None
         yield
     finally:
         turns.release()
+
+
+def end(rest: "asyncio.Future[None]") -> None:
+    """Ends a sender's rest."""
+    if not rest.done():
+        rest.set_result(None)
 
 
 def settle(batch: dict[K, list["asyncio.Future[V | None]"]], found: dict[K, V]) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from auth import tokens
 from db import sessions
+from db.engine import Database
 from db.sessions import Key
 from db.together import BATCH, Together
+from tests.conftest import run_sql
 
 ME = "{ viewer { id } }"
 REVOKED = "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'REVOKED_BY_ADMIN'"
@@ -121,6 +124,33 @@ async def test_more_look_ups_than_one_statement_takes_are_several(
     answers = await asyncio.gather(*map(found.ask, [*keys, own]))
     assert len(doors(statements)) == 2
     assert [answer is not None for answer in answers] == [False] * BATCH + [True]
+    await found.close()
+
+
+async def test_what_cannot_have_another_connection_waits_for_the_first(
+    client: Any, db: Any, postgres: str, database_url: str, until_waiting: Any
+) -> None:
+    one, other = await guests(client, 2)
+    keys = [Key(UUID(guest.user_id), UUID(guest.session_id)) for guest in (one, other)]
+    database = Database(database_url, timeout=20, pool_size=2)
+    found: Together[Key, Any] = Together(database, sessions.find_many)
+    await found.ask(keys[0])
+    alter = f"ALTER DATABASE {urlsplit(database_url).path.removeprefix('/')} ALLOW_CONNECTIONS"
+    try:
+        async with db.transaction():
+            await db.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+            early = found.ask(keys[0])
+            await until_waiting(early)
+            await asyncio.to_thread(run_sql, postgres, f"{alter} false")
+            late = found.ask(keys[1])
+            await asyncio.sleep(0.3)  # for some tries
+            assert not late.done()
+        answers = await asyncio.gather(early, late)
+    finally:
+        await asyncio.to_thread(run_sql, postgres, f"{alter} true")
+    assert [answer and answer.user.id for answer in answers] == [key.user_id for key in keys]
+    await found.close()
+    await database.close()
 
 
 # Claims that are kept
