@@ -41,7 +41,7 @@ class Together(Generic[K, V]):
         self._since = 0.0  # of the event loop's clock: when the first of these was asked for
         self._senders: set[asyncio.Task[None]] = set()
         self._resting: set[asyncio.Future[None]] = set()  # of those that have nothing to send
-        self._is_due = False  # whether one of them is about to send
+        self._is_due = False  # whether one was told to look what is asked for, and has not yet
         self._patience: asyncio.TimerHandle | None = None  # of what waits for all of them
 
     def ask(self, key: K) -> "asyncio.Future[V | None]":
@@ -61,20 +61,26 @@ class Together(Generic[K, V]):
             await asyncio.wait(self._senders)
 
     def _have_sent(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Has somebody send what is asked for: who rests, or whoever is done first."""
+        """Has somebody send what is asked for: who rests, a first sender, or whoever is done first.
+
+        Who is at work looks before it leaves, so nothing is ever left that nobody looks for.
+        """
         if self._resting:
             end(self._resting.pop())
             self._is_due = True
         elif not self._senders:
             self._add_sender(loop)
         elif self._patience is None:
-            self._patience = loop.call_later(PATIENCE, self._add_sender, loop)
+            self._patience = loop.call_later(PATIENCE, self._lose_patience, loop)
 
     def _add_sender(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._senders.add(loop.create_task(self._send()))
+        self._is_due = True
+
+    def _lose_patience(self, loop: asyncio.AbstractEventLoop) -> None:
         self._patience = None
-        if len(self._senders) < AT_ONCE:
-            self._senders.add(loop.create_task(self._send()))
-            self._is_due = True
+        if self._asked and not self._is_due and len(self._senders) < AT_ONCE:
+            self._add_sender(loop)
 
     async def _send(self) -> None:
         """Sends what is asked for, as long as it may keep the connection that it takes."""
@@ -83,12 +89,16 @@ class Together(Generic[K, V]):
         batch: dict[K, list[asyncio.Future[V | None]]] = {}
 
         async def query(db: Direct) -> None:
+            self._is_due = False
             until = loop.time() + HELD
-            while batch or (loop.time() < until and (self._asked or await self._rest(loop))):
+            while True:
                 if not batch:  # a second try asks for the same
                     batch.update(self._next())
-                settle(batch, await self._read(db, list(batch)))
-                batch.clear()
+                if batch:  # or else another sender was faster
+                    settle(batch, await self._read(db, list(batch)))
+                    batch.clear()
+                if loop.time() >= until or not (self._asked or await self._rest(loop)):
+                    return
 
         try:
             await self._database.look_up(query, deadline=self._since + self._database.timeout)
@@ -113,11 +123,11 @@ class Together(Generic[K, V]):
         finally:
             clock.cancel()
             self._resting.discard(rest)
+            self._is_due = False
         return bool(self._asked)
 
     def _next(self) -> dict[K, list[asyncio.Future[V | None]]]:
         """What is asked for now; whatever comes later, or is too much, is another statement's."""
-        self._is_due = False
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None

@@ -5,8 +5,10 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
+import pytest
+
 from auth import tokens
-from db import sessions
+from db import sessions, together
 from db.engine import Database
 from db.sessions import Key
 from db.together import BATCH, Together
@@ -151,6 +153,27 @@ async def test_what_cannot_have_another_connection_waits_for_the_first(
     assert [answer and answer.user.id for answer in answers] == [key.user_id for key in keys]
     await found.close()
     await database.close()
+
+
+async def test_a_sender_that_comes_when_all_is_done_leaves_the_next_look_up_alone(
+    client: Any, db: Any, until_waiting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Senders keep their connections for no time, so the one that helps is late."""
+    monkeypatch.setattr(together, "HELD", 0.0)
+    monkeypatch.setattr(together, "PATIENCE", 0.2)
+    guest = await client.guest()
+    own = Key(UUID(guest.user_id), UUID(guest.session_id))
+    found: Together[Key, Any] = Together(client.services.database, sessions.find_many)
+    async with db.transaction():
+        await db.execute("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        early = found.ask(own)
+        await until_waiting(early)
+        late = found.ask(own)
+    await asyncio.gather(early, late)
+    await asyncio.sleep(0.4)
+    async with asyncio.timeout(10):
+        assert await found.ask(own)
+    await found.close()
 
 
 # Claims that are kept
