@@ -115,10 +115,8 @@ async def test_a_line_is_one_line_whatever_is_in_it(lines: Any) -> None:
 async def test_a_value_that_is_no_text_or_no_json_is_written_all_the_same(lines: Any) -> None:
     values = {"surrogate": "a\ud800b", "large": 2**70, "object": ValueError("x"), "letters": "ü✓"}
     structlog.get_logger().info("odd", **values)
-    logging.getLogger("a.library").warning("not %s", "a\udc80b")
-    odd, told = lines()
+    (odd,) = lines()
     assert {name: odd[name] for name in values} == values | {"object": "ValueError('x')"}
-    assert told["event"] == "not a\udc80b"
 
 
 def test_a_line_that_the_output_has_no_letters_for_is_escaped_and_not_lost() -> None:
