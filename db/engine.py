@@ -43,6 +43,7 @@ WORTH_A_SECOND_TRY = frozenset(
 )
 # What asyncpg raises between a server's word that it ends the connection and the end itself.
 OutOfStep = asyncpg.InternalClientError
+OF_THE_DATABASE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 UNDEFINED = frozenset({"42703", "42P01"})  # no such column, no such table
 UNAVAILABLE_STATES = WORTH_A_SECOND_TRY | {
     READ_ONLY,
@@ -184,8 +185,11 @@ class Database:
         except NotPrimary:
             connection.invalidate()  # the next connection looks for the primary again
             raise
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, OutOfStep) as error:
+        except Exception as error:
+            # Dropped between two steps of a statement, it answers with an AttributeError.
             lost = driver.is_closed() or isinstance(error, OutOfStep)
+            if not (lost or isinstance(error, OF_THE_DATABASE)):
+                raise
             if lost or sqlstate(error) == READ_ONLY:  # the others are no better
                 self.engine.pool._invalidate(connection, error)  # noqa: SLF001 - as SQLAlchemy does
             raise unavailable(error, is_lost=lost) or error from error

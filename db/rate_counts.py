@@ -45,8 +45,10 @@ async def count_up_to(
         """),
         {"keys": list(times), "times": list(times.values()), "window": window, "limit": limit},
     )
+    longest = window.total_seconds()
     found = {
-        key: Counted(min(times[key], limit - made + times[key]), float(wait))
+        # Who has waited for another's transaction is told its clock, which is ahead.
+        key: Counted(min(times[key], limit - made + times[key]), min(float(wait), longest))
         for key, made, wait in counted
     }
     if len(found) < len(times):
@@ -57,7 +59,7 @@ async def count_up_to(
             """),
             {"keys": list(times.keys() - found.keys())},
         )
-        found |= {key: Counted(0, float(wait)) for key, wait in full}
+        found |= {key: Counted(0, min(float(wait), longest)) for key, wait in full}
     return found
 
 
@@ -78,8 +80,8 @@ async def count(db: AsyncConnection, key: str, *, window: timedelta) -> tuple[in
     return made, float(left)
 
 
-async def take_back(db: AsyncConnection, key: str) -> None:
-    """Counts once less: it was no guess but the right answer."""
+async def take_back(db: Statements, key: str) -> None:
+    """Counts once less: what was counted was not what is to be limited."""
     await db.execute(
         text("""
             UPDATE rate_counts SET made = made - 1

@@ -22,6 +22,9 @@ HELD = 0.05
 RESTS = 0.002  # of these, without anything to send
 BATCH = 500  # look-ups of one statement: a few milliseconds, also where nobody expects so many
 
+# Since when, by the event loop's clock, somebody waits to know what is found under a key.
+Question = tuple[float, list[asyncio.Future[V | None]]]
+
 
 class Together(Generic[K, V]):
     """Look-ups by key: those that are asked for in one moment become one statement.
@@ -37,22 +40,27 @@ class Together(Generic[K, V]):
     ) -> None:
         self._database = database
         self._read = read
-        self._asked: dict[K, list[asyncio.Future[V | None]]] = {}
-        self._since = 0.0  # of the event loop's clock: when the first of these was asked for
-        self._senders: set[asyncio.Task[None]] = set()
-        self._resting: set[asyncio.Future[None]] = set()  # of those that have nothing to send
-        self._is_due = False  # whether one was told to look what is asked for, and has not yet
-        self._patience: asyncio.TimerHandle | None = None  # of what waits for all of them
+        self._asked: dict[K, Question[V]] = {}  # in the order of coming
+        # Each with what it has taken of these, until that is answered.
+        self._senders: dict[asyncio.Task[None], dict[K, Question[V]]] = {}
+        self._resting: set[asyncio.Future[None]] = set()  # senders that have nothing to send
+        self._clock: asyncio.TimerHandle | None = None  # for whoever waits long
 
     def ask(self, key: K) -> "asyncio.Future[V | None]":
-        """What is found under a key, or None; raises Unavailable."""
+        """What is found under a key, or None; raises Unavailable, at the deadline at last."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[V | None] = loop.create_future()
-        if not self._asked:
-            self._since = loop.time()
-        self._asked.setdefault(key, []).append(answer)
-        if not self._is_due:
-            self._have_sent(loop)
+        question = self._asked.get(key)
+        if question is None:
+            self._asked[key] = loop.time(), [answer]
+        else:
+            question[1].append(answer)
+        if self._resting:
+            end(self._resting.pop())
+        elif not self._senders:
+            self._add_sender(loop)
+        if self._clock is None:
+            self._clock = loop.call_later(PATIENCE, self._tend, loop)
         return answer
 
     async def close(self) -> None:
@@ -60,58 +68,55 @@ class Together(Generic[K, V]):
         if self._senders:
             await asyncio.wait(self._senders)
 
-    def _have_sent(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Has somebody send what is asked for: who rests, a first sender, or whoever is done first.
-
-        Who is at work looks before it leaves, so nothing is ever left that nobody looks for.
-        """
-        if self._resting:
-            end(self._resting.pop())
-            self._is_due = True
-        elif not self._senders:
+    def _tend(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Looks after those who wait: for another sender, or no longer."""
+        now, waiting = loop.time(), [self._asked, *self._senders.values()]
+        for questions in waiting:
+            refuse_old(questions, now - self._database.timeout)
+        first = next(iter(self._asked.values()), None)
+        if first and first[0] <= now - PATIENCE and len(self._senders) < AT_ONCE:
             self._add_sender(loop)
-        elif self._patience is None:
-            self._patience = loop.call_later(PATIENCE, self._lose_patience, loop)
+        self._clock = loop.call_later(PATIENCE, self._tend, loop) if any(waiting) else None
 
     def _add_sender(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._senders.add(loop.create_task(self._send()))
-        self._is_due = True
+        self._senders[loop.create_task(self._send(loop))] = {}
 
-    def _lose_patience(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._patience = None
-        if self._asked and not self._is_due and len(self._senders) < AT_ONCE:
-            self._add_sender(loop)
-
-    async def _send(self) -> None:
+    async def _send(self, loop: asyncio.AbstractEventLoop) -> None:
         """Sends what is asked for, as long as it may keep the connection that it takes."""
-        loop, this = asyncio.get_running_loop(), asyncio.current_task()
-        is_first = len(self._senders) == 1
-        batch: dict[K, list[asyncio.Future[V | None]]] = {}
+        this: asyncio.Task[None] = asyncio.current_task()  # type: ignore[assignment] # there is one
+        is_first, batch = len(self._senders) == 1, self._senders[this]
+        latest = loop.time() + self._database.timeout / 2  # to begin a statement at
 
         async def query(db: Direct) -> None:
-            self._is_due = False
-            until = loop.time() + HELD
-            while True:
-                if not batch:  # a second try asks for the same
-                    batch.update(self._next())
-                if batch:  # or else another sender was faster
-                    settle(batch, await self._read(db, list(batch)))
-                    batch.clear()
-                if loop.time() >= until or not (self._asked or await self._rest(loop)):
-                    return
+            is_second_try = bool(batch)
+            until = min(loop.time() + HELD, latest)
+            await self._send_next(db, batch)
+            # After a second try no other statement: each is to have two.
+            while not is_second_try and loop.time() < until:
+                if not (self._asked or await self._rest(loop)):
+                    break
+                await self._send_next(db, batch)
 
         try:
-            await self._database.look_up(query, deadline=self._since + self._database.timeout)
+            await self._database.look_up(query)
         except BaseException as error:
-            if batch or is_first:  # or else another may still be able to
-                refuse(batch or self._next(), error)
-            self._is_due = False
+            if not batch and is_first:  # or else another one may still be able to
+                batch.update(self._next())
+            refuse(batch, error)
             if not isinstance(error, Exception):
                 raise
         finally:
-            self._senders.discard(this)
-            if self._asked and not self._is_due:
-                self._have_sent(loop)
+            del self._senders[this]
+            if self._asked and not self._senders:
+                self._add_sender(loop)
+
+    async def _send_next(self, db: Direct, batch: dict[K, Question[V]]) -> None:
+        """Sends what a first try has left, or what is asked for now; if anything is."""
+        if not batch:
+            batch.update(self._next())
+        if batch:
+            settle(batch, await self._read(db, list(batch)))
+            batch.clear()
 
     async def _rest(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Waits for a moment; whether there is something to send now."""
@@ -123,17 +128,14 @@ class Together(Generic[K, V]):
         finally:
             clock.cancel()
             self._resting.discard(rest)
-            self._is_due = False
         return bool(self._asked)
 
-    def _next(self) -> dict[K, list[asyncio.Future[V | None]]]:
-        """What is asked for now; whatever comes later, or is too much, is another statement's."""
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-        batch = dict(islice(self._asked.items(), BATCH))
-        self._asked = {key: self._asked[key] for key in self._asked.keys() - batch.keys()}
-        return batch
+    def _next(self) -> dict[K, Question[V]]:
+        """What was asked for first; what comes later, or is too much, is another statement's."""
+        if len(self._asked) <= BATCH:
+            batch, self._asked = self._asked, {}
+            return batch
+        return {key: self._asked.pop(key) for key in list(islice(self._asked, BATCH))}
 
 
 @asynccontextmanager
@@ -156,18 +158,26 @@ def end(rest: "asyncio.Future[None]") -> None:
         rest.set_result(None)
 
 
-def settle(batch: dict[K, list["asyncio.Future[V | None]"]], found: dict[K, V]) -> None:
+def settle(questions: dict[K, Question[V]], found: dict[K, V]) -> None:
     """Tells all who asked what was found."""
-    for key, answers in batch.items():
+    for key, (_, answers) in questions.items():
         for answer in answers:
             if not answer.done():
                 answer.set_result(found.get(key))
 
 
-def refuse(batch: dict[K, list["asyncio.Future[V | None]"]], error: BaseException) -> None:
+def refuse(questions: dict[K, Question[V]], error: BaseException) -> None:
     """Tells all who asked that nobody can say."""
     of, why = (type(error), error.args) if isinstance(error, Exception) else (Unavailable, ())
-    for answers in batch.values():
+    for _, answers in questions.values():
         for answer in answers:
             if not answer.done():
                 answer.set_exception(of(*why))  # one each: a traceback grows with every raise
+
+
+def refuse_old(questions: dict[K, Question[V]], then: float) -> None:
+    """Tells those who have asked since then or longer that it takes too long."""
+    old = {key: question for key, question in questions.items() if question[0] <= then}
+    refuse(old, Unavailable("every statement takes too long"))
+    for key in old:
+        del questions[key]

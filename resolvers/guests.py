@@ -32,6 +32,8 @@ async def begin_together(
     made = await guests.begin(
         db, [one.guest for one in arrivals if one.guest.user_id not in refused]
     )
+    if limit:
+        await uncount(db, [one for one in arrivals if one.guest.user_id not in made | refused])
     ids = [one.guest.user_id for one in arrivals]
     return [made.get(user_id) or refused.get(user_id) for user_id in ids]
 
@@ -51,6 +53,17 @@ async def over_limit(
     }
 
 
+async def uncount(db: Statements, nameless: Sequence[Arrival]) -> None:
+    """Counts guests once less: they come again, alone."""
+    for one in nameless:
+        await rate_counts.take_back(db, key_of(one.network))
+
+
+def key_of(network: str) -> str:
+    """Under what the guests of a network are counted."""
+    return f"guest {network}"
+
+
 async def count_alone(db: Statements, network: str, *, limit: int) -> None:
     """Counts a guest of a network. Raises RateLimited; limit 0: as many as come."""
     if limit:
@@ -61,7 +74,7 @@ async def count_alone(db: Statements, network: str, *, limit: int) -> None:
 
 async def count(db: Statements, guests_of: Mapping[str, int], limit: int) -> dict[str, Counted]:
     """Counts the guests of networks, and how many of these were still allowed."""
-    keys = {f"guest {network}": network for network in guests_of}
+    keys = {key_of(network): network for network in guests_of}
     times = {key: guests_of[network] for key, network in keys.items()}
     counted = await rate_counts.count_up_to(db, times, limit=limit, window=WINDOW)
     return {keys[key]: of_key for key, of_key in counted.items()}

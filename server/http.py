@@ -149,6 +149,8 @@ class Protocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Closes the connection if it was idle for so long; else looks again when it may be."""
+        if self.transport.is_closing():
+            return  # it was reset, and what was asked on it is answered to nobody
         is_idle = self.cycle is None or self.cycle.response_complete
         rest = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if is_idle and rest <= 0:

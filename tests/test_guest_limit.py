@@ -72,6 +72,18 @@ async def test_guests_of_one_moment_are_counted_with_their_own_networks(
     assert len([sent for sent in statements if "INTO rate_counts" in sent]) <= 6
 
 
+async def test_a_guest_whose_name_another_took_at_that_moment_counts_once(
+    start_app: Any, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await start_app(GUEST_RATE_LIMIT=2, **PROXIES)
+    drawn = iter([("same",), ("same",), ("other",), ("third",)])
+    monkeypatch.setattr("auth.names.username_candidates", lambda: next(drawn))
+    answers = await asyncio.gather(make(client), make(client))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert (await make(client)).status_code == 429
+    assert await db.fetchval("SELECT count(*) FROM users") == 2
+
+
 async def test_the_next_minute_is_another(start_app: Any, db: Any) -> None:
     client = await start_app(GUEST_RATE_LIMIT=1, **PROXIES)
     await make(client)

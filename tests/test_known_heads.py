@@ -1,17 +1,21 @@
 """Heads that were read before: the same request is the same, and nothing else is taken for it."""
 
 import asyncio
+import gc
 import json
 import socket
+import struct
 import sys
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
 import pytest
 import uvicorn
 from starlette.applications import Starlette
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import create_app
 from server import heads
@@ -234,27 +238,75 @@ def test_a_known_head_is_anothers_with_another_address(
     assert heads.find(sent)
 
 
-async def test_a_connection_is_closed_when_it_was_idle_and_not_before() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        del scope, receive
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"{}"})
-
+@asynccontextmanager
+async def serving(app: ASGIApp, http: type[Protocol] = Protocol) -> AsyncIterator[int]:
+    """A server that closes idle connections after a second; its port."""
     config = uvicorn.Config(
-        app, http=Protocol, port=0, timeout_keep_alive=1, log_config=None, lifespan="off"
+        app, http=http, port=0, timeout_keep_alive=1, log_config=None, lifespan="off"
     )
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)
     await server.startup()
-    port = server.servers[0].sockets[0].getsockname()[1]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    sent = request(b"{}")
-    for _ in range(6):  # the first two are read, the others known
-        writer.write(sent)
-        await reader.readuntil(b"{}")
-        await asyncio.sleep(0.4)
-    async with asyncio.timeout(20):
-        assert await reader.read() == b""
-    writer.close()
-    await server.shutdown()
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        await server.shutdown()
+
+
+async def answer(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}"})
+
+
+async def test_a_connection_is_closed_when_it_was_idle_and_not_before() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await answer(send)
+
+    async with serving(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        sent = request(b"{}")
+        for _ in range(6):  # the first two are read, the others known
+            writer.write(sent)
+            await reader.readuntil(b"{}")
+            await asyncio.sleep(0.4)
+        async with asyncio.timeout(20):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_connection_that_is_reset_while_a_request_is_under_way_is_forgotten() -> None:
+    made: weakref.WeakSet[Protocol] = weakref.WeakSet()
+    slow, go_on = asyncio.Event(), asyncio.Event()
+
+    class Watched(Protocol):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            made.add(self)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        if (b"x-slow", b"1") in scope["headers"]:
+            slow.set()
+            await go_on.wait()
+        await answer(send)
+
+    async with serving(app, Watched) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        sent = request(b"{}")
+        for _ in range(3):
+            writer.write(sent)
+            await reader.readuntil(b"{}")
+        writer.write(request(b"{}", b"X-Slow: 1"))
+        await slow.wait()
+        reset = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        writer.close()
+        del reader, writer
+        await asyncio.sleep(0.2)
+        go_on.set()
+        async with asyncio.timeout(20):
+            while made:
+                await asyncio.sleep(0.2)
+                gc.collect()

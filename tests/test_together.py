@@ -1,6 +1,7 @@
 """Look-ups of one moment: one statement, each its own answer, and none of them an old one."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -9,6 +10,7 @@ import pytest
 
 from auth import tokens
 from db import sessions, together
+from db.direct import Direct
 from db.engine import Database
 from db.sessions import Key
 from db.together import BATCH, Together
@@ -127,6 +129,23 @@ async def test_more_look_ups_than_one_statement_takes_are_several(
     assert len(doors(statements)) == 2
     assert [answer is not None for answer in answers] == [False] * BATCH + [True]
     await found.close()
+
+
+async def test_whoever_asks_first_is_asked_for_first(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "BATCH", 2)
+    sent: list[Key] = []
+
+    async def read(db: Direct, keys: Sequence[Key]) -> dict[Key, Any]:
+        sent.extend(keys)
+        return await sessions.find_many(db, keys)
+
+    found: Together[Key, Any] = Together(client.services.database, read)
+    keys = [Key(uuid4(), uuid4()) for _ in range(8)]
+    assert await asyncio.gather(*map(found.ask, keys)) == [None] * 8
+    await found.close()
+    assert sent == keys
 
 
 async def test_what_cannot_have_another_connection_waits_for_the_first(
