@@ -1,8 +1,7 @@
 """Look-ups by key, those of one moment in one statement."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -136,20 +135,6 @@ class Together(Generic[K, V]):
             batch, self._asked = self._asked, {}
             return batch
         return {key: self._asked.pop(key) for key in list(islice(self._asked, BATCH))}
-
-
-@asynccontextmanager
-async def taken(turns: asyncio.Semaphore, deadline: float) -> AsyncIterator[None]:
-    """One of so many turns. Raises Unavailable at the deadline."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            await turns.acquire()
-    except TimeoutError:
-        raise Unavailable("every statement takes too long") from None
-    try:
-        yield
-    finally:
-        turns.release()
 
 
 def end(rest: "asyncio.Future[None]") -> None:
