@@ -113,18 +113,19 @@ def make_services(settings: Settings) -> Services:
     )
     ring = keys.ring(settings.JWT_SECRET.get_secret_value())
     profile = tokens.Profile(settings.JWT_ISSUER, settings.JWT_AUDIENCE, settings.JWT_CLIENT_ID)
+    policy = make_policy(settings)
     database.on_change = live.bus.tell
     return Services(
         database=database,
         found=Together(database, sessions.find_many),
         found_with_live=Together(database, sessions.find_many_with_live),
-        guests=Shared(database, partial(guests.begin_together, limit=settings.GUEST_RATE_LIMIT)),
+        guests=Shared(database, partial(guests.begin_together, limit=policy.guests_per_minute)),
         endings=Shared(database, endings.end_together),
         clock=Clock(),
         keys=ring,
         profile=profile,
         tokens=tokens.Verifier(ring, profile),
-        policy=make_policy(settings),
+        policy=policy,
         activity=Activity(),
         turns=Turns(),
         passwords=Passwords(min_length=settings.PASSWORD_MIN_LENGTH),

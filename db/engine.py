@@ -118,11 +118,9 @@ class Database:
         by = deadline or self._deadline()
         return await twice(lambda: self._read_once(query, by), by)
 
-    async def look_up(
-        self, query: Callable[[Direct], Awaitable[T]], *, deadline: float | None = None
-    ) -> T:
+    async def look_up(self, query: Callable[[Direct], Awaitable[T]]) -> T:
         """As `read`, for what every request asks: by asyncpg itself."""
-        by = deadline or self._deadline()
+        by = self._deadline()
         return await twice(lambda: self._look_up_once(query, by), by)
 
     async def _look_up_once(self, query: Callable[[Direct], Awaitable[T]], deadline: float) -> T:

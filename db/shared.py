@@ -6,8 +6,7 @@ commit. Whoever cannot take part, and everybody where it failed, does the same a
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
 import structlog
@@ -15,6 +14,7 @@ import structlog
 from db.direct import Direct
 from db.engine import Database, Unavailable
 from db.statements import text
+from db.turns import taken
 
 M = TypeVar("M")
 R = TypeVar("R")
@@ -66,7 +66,7 @@ class Shared(Generic[M, R]):
         try:
             deadline = asyncio.get_running_loop().time() + self._database.timeout
             async with (
-                taken(self._turns, deadline),
+                taken(self._turns, deadline, "every statement takes too long"),
                 self._database.begin_directly(deadline=deadline) as db,
             ):
                 batch = self._next()
@@ -98,20 +98,6 @@ class Shared(Generic[M, R]):
         again = bool(self._waiting)
         self._sender = asyncio.get_running_loop().create_task(self._send()) if again else None
         return [waiting for waiting in batch if not waiting[1].done()]
-
-
-@asynccontextmanager
-async def taken(turns: asyncio.Semaphore, deadline: float) -> AsyncIterator[None]:
-    """One of so many turns. Raises Unavailable at the deadline."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            await turns.acquire()
-    except TimeoutError:
-        raise Unavailable("every statement takes too long") from None
-    try:
-        yield
-    finally:
-        turns.release()
 
 
 def settle(answer: "asyncio.Future[R | None]", became: R | Exception | None) -> None:

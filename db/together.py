@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Generic, TypeVar
 
 from db.direct import Direct
@@ -162,7 +162,7 @@ def refuse(questions: dict[K, Question[V]], error: BaseException) -> None:
 
 def refuse_old(questions: dict[K, Question[V]], then: float) -> None:
     """Tells those who have asked since then or longer that it takes too long."""
-    old = {key: question for key, question in questions.items() if question[0] <= then}
+    old = dict(takewhile(lambda asked: asked[1][0] <= then, questions.items()))
     refuse(old, Unavailable("every statement takes too long"))
     for key in old:
         del questions[key]

@@ -23,12 +23,21 @@ class Turns:
     async def take(self, what: Hashable, *, deadline: float) -> AsyncIterator[None]:
         """Waits for one's turn, in the order of coming. Raises Unavailable at the deadline."""
         lock = self._locks.setdefault(what, asyncio.Lock())
-        try:
-            async with asyncio.timeout_at(deadline):
-                await lock.acquire()
-        except TimeoutError:
-            raise Unavailable("too much of the same is under way") from None
-        try:
+        async with taken(lock, deadline, "too much of the same is under way"):
             yield
-        finally:
-            lock.release()
+
+
+@asynccontextmanager
+async def taken(
+    turns: asyncio.Lock | asyncio.Semaphore, deadline: float, why: str
+) -> AsyncIterator[None]:
+    """A turn. Raises Unavailable at the deadline, with this reason for the log."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            await turns.acquire()
+    except TimeoutError:
+        raise Unavailable(why) from None
+    try:
+        yield
+    finally:
+        turns.release()

@@ -70,7 +70,7 @@ async def create(db: AsyncConnection, user_id: UUID, username: str, *, is_guest:
     return UserRow(*created.one())
 
 
-async def lock(db: Statements, *user_ids: UUID) -> None:
+async def lock(db: AsyncConnection, *user_ids: UUID) -> None:
     """Holds the rows of users until the transaction ends, in the order of their ids.
 
     Whoever changes something about a user's sessions does this first, in a statement of its own,

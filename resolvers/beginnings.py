@@ -155,19 +155,19 @@ async def begin(context: Context, wanted: Beginning) -> SignedIn:
 
 async def begin_together(context: Context, wanted: Beginning, device: Device) -> SignedIn | None:
     """A guest's session, in one transaction with others who come now; None: it must be alone."""
-    session = new_session(
-        context,
-        device,
-        id=uuid6.uuid7(),
-        label=wanted.label or names.two_words(),
-        is_guest=True,
-    )
-    arrival = Arrival(
-        NewGuest(uuid6.uuid7(), names.username_candidates(), session),
-        context.origin.network,
+    guest = NewGuest(
+        uuid6.uuid7(),
+        names.username_candidates(),
+        new_session(
+            context,
+            device,
+            id=uuid6.uuid7(),
+            label=wanted.label or names.two_words(),
+            is_guest=True,
+        ),
     )
     begun = await context.services.guests.ask(
-        arrival, owner=arrival.guest.user_id, deadline=context.deadline
+        Arrival(guest, context.origin.network), owner=guest.user_id, deadline=context.deadline
     )
     if begun is None:
         return None

@@ -1,6 +1,6 @@
 """Guests who come at the same time: their rows, in one transaction for all of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -8,7 +8,7 @@ from auth.errors import RateLimited
 from db import guests, rate_counts
 from db.direct import Statements
 from db.guests import NewGuest
-from db.rate_counts import WINDOW, Counted
+from db.rate_counts import WINDOW
 from db.sessions import SessionRow
 from db.users import UserRow
 
@@ -42,14 +42,15 @@ async def over_limit(
     db: Statements, arrivals: Sequence[Arrival], *, limit: int
 ) -> dict[UUID, RateLimited]:
     """Counts every guest; who is one too many of a network, the last to come."""
-    of_networks: dict[str, list[UUID]] = {}
+    of_keys: dict[str, list[UUID]] = {}
     for one in arrivals:
-        of_networks.setdefault(one.network, []).append(one.guest.user_id)
-    counted = await count(db, {network: len(of) for network, of in of_networks.items()}, limit)
+        of_keys.setdefault(key_of(one.network), []).append(one.guest.user_id)
+    times = {key: len(of_key) for key, of_key in of_keys.items()}
+    counted = await rate_counts.count_up_to(db, times, limit=limit, window=WINDOW)
     return {
-        user_id: RateLimited(counted[network].wait)
-        for network, of in of_networks.items()
-        for user_id in of[counted[network].allowed :]
+        user_id: RateLimited(counted[key].wait)
+        for key, of_key in of_keys.items()
+        for user_id in of_key[counted[key].allowed :]
     }
 
 
@@ -67,14 +68,7 @@ def key_of(network: str) -> str:
 async def count_alone(db: Statements, network: str, *, limit: int) -> None:
     """Counts a guest of a network. Raises RateLimited; limit 0: as many as come."""
     if limit:
-        counted = (await count(db, {network: 1}, limit))[network]
+        times = {key_of(network): 1}
+        (counted,) = (await rate_counts.count_up_to(db, times, limit=limit, window=WINDOW)).values()
         if not counted.allowed:
             raise RateLimited(counted.wait)
-
-
-async def count(db: Statements, guests_of: Mapping[str, int], limit: int) -> dict[str, Counted]:
-    """Counts the guests of networks, and how many of these were still allowed."""
-    keys = {key_of(network): network for network in guests_of}
-    times = {key: guests_of[network] for key, network in keys.items()}
-    counted = await rate_counts.count_up_to(db, times, limit=limit, window=WINDOW)
-    return {keys[key]: of_key for key, of_key in counted.items()}
