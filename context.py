@@ -100,7 +100,7 @@ NOWHERE = Origin()
 class Context:
     """What a resolver is given: who calls from where, and a database that answers in time."""
 
-    __slots__ = ("deadline", "feed", "has_begun", "origin", "services", "viewer")
+    __slots__ = ("_deadline", "feed", "has_begun", "origin", "services", "viewer")
 
     def __init__(
         self,
@@ -109,13 +109,23 @@ class Context:
         origin: Origin = NOWHERE,
         feed: Feed | None = None,
     ) -> None:
-        """The request's time for the database, all its fields together, begins now."""
+        """feed: what a subscription listens to."""
         self.services = services
         self.viewer = viewer
         self.origin = origin
-        self.feed = feed  # what a subscription listens to
+        self.feed = feed
         self.has_begun = False  # a session, which the answer's token is for
-        self.deadline = asyncio.get_running_loop().time() + services.database.timeout
+        self._deadline = 0.0  # none yet
+
+    @property
+    def deadline(self) -> float:
+        """When the request's time for the database is up, on the event loop's clock.
+
+        It begins when the first field asks: many need no more than what the door has read.
+        """
+        if not self._deadline:
+            self._deadline = asyncio.get_running_loop().time() + self.services.database.timeout
+        return self._deadline
 
     @asynccontextmanager
     async def begin(self, turn: Hashable = None) -> AsyncIterator[AsyncConnection]:
@@ -167,7 +177,7 @@ async def admit(
     claims = claims_in(services.tokens, authorization)
     if claims is None:
         return None
-    now = await services.clock.now(services.database)
+    now = services.clock.known() or await services.clock.now(services.database)
     refuse_untimely(claims, now=now)
     key = Key(claims.user_id, claims.session_id)
     found = await (services.found_with_live if with_live else services.found).ask(key)

@@ -23,20 +23,27 @@ class Clock:
         self.offset: float | None = None
         self._uptime = 0.0
 
-    async def now(self, database: Database) -> float:
-        """The database's time in seconds since 1970.
+    def known(self) -> float | None:
+        """The database's time in seconds since 1970, without asking it.
 
-        Asks it only the first time, and when somebody set this node's clock or it slept: the
-        measured offset is wrong then. Raises Unavailable.
+        None the first time, and when somebody set this node's clock or it slept: the measured
+        offset is wrong then.
         """
-        if self.offset is None or abs(wall_ahead_of_uptime() - self._uptime) > MAX_STEP:
+        now = time.time()
+        if self.offset is None or abs(now - time.monotonic() - self._uptime) > MAX_STEP:
+            return None
+        return now + self.offset
+
+    async def now(self, database: Database) -> float:
+        """The database's time in seconds since 1970; asks for it if need be. Raises Unavailable."""
+        while (now := self.known()) is None:
             await self.measure(database)
-        return time.time() + (self.offset or 0.0)
+        return now
 
     async def measure(self, database: Database) -> maintenance.Condition:
         """Reads the clock again. Raises Unavailable."""
         condition, self.offset = await database.read(compare)
-        self._uptime = wall_ahead_of_uptime()
+        self._uptime = time.time() - time.monotonic()  # the same as long as nobody sets the clock
         return condition
 
 
@@ -46,8 +53,3 @@ async def compare(db: AsyncConnection) -> tuple[maintenance.Condition, float]:
     condition = await maintenance.condition(db)
     middle = datetime.fromtimestamp((sent + time.time()) / 2, UTC)
     return condition, (condition.now - middle).total_seconds()
-
-
-def wall_ahead_of_uptime() -> float:
-    """Seconds between two clocks of this node; the same as long as nobody sets the one."""
-    return time.time() - time.monotonic()

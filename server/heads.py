@@ -6,6 +6,7 @@ when it comes for the second time: where a proxy makes each another one, looking
 Whether its token is good still, and its session lives, is asked every time.
 """
 
+from sys import intern
 from typing import Any
 
 from web.edge import SOUND, refuse_unsound
@@ -60,7 +61,8 @@ def keep(data: bytes, scope: Any) -> None:
     except HttpRefused:
         return
     known = {name: value for name, value in scope.items() if name not in OF_THE_CONNECTION}
-    _kept.put(data[:end], (length, known | {SOUND: True}))
+    shared = {"path": intern(scope["path"]), "method": intern(scope["method"])}
+    _kept.put(data[:end], (length, known | shared | {SOUND: True}))
 
 
 def came_before(fingerprint: int) -> bool:

@@ -6,6 +6,7 @@ that HTTP does not have, a head without end. And a target is taken as it was sen
 
 import asyncio
 import sys
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -23,13 +24,14 @@ METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")  # of all paths together
 
 
 class Cycle(RequestResponseCycle):
-    """One request and its answer, which is written at once if it comes in one piece.
+    """One request and its answer, which is written as a whole if it comes in one piece.
 
     uvicorn writes head and body apart, and every write is a system call that wakes the client: a
     third of what HTTP costs a request. It also reads every header of ours for odd characters.
     """
 
     _head: Message | None = None  # of an answer, as long as nothing of it is written
+    leave: Callable[[bytes], None]  # what takes a whole answer
 
     async def send(self, message: Any) -> None:
         """Keeps the head until the first part of the body comes.
@@ -60,7 +62,7 @@ class Cycle(RequestResponseCycle):
     def _write_whole(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Writes an answer, and ends this request as uvicorn does after the last part of one."""
         lines = b"\r\n".join(map(b": ".join, (*self.default_headers, *headers)))
-        self.transport.write(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (lines, body))
+        self.leave(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (lines, body))
         self.waiting_for_100_continue = False
         self.response_started = self.response_complete = True
         self.message_event.set()
@@ -76,9 +78,11 @@ class Protocol(HttpToolsProtocol):
         self._begun = 0  # messages
         self._idle = 0  # bytes since the message began or its body went on, roughly
         self._idle_since = 0.0  # of the event loop's clock: when a known request was answered
+        self._answer = b""  # that has not left
 
     def data_received(self, data: bytes) -> None:
         """Bounds what has no bound in httptools: a head, and what may stand behind a body."""
+        self._send()
         was_in_message, begun = self._in_message, self._begun
         if not was_in_message and self._answer_known(data):
             return
@@ -117,7 +121,7 @@ class Protocol(HttpToolsProtocol):
 
     def _begin(self, body: bytes) -> None:
         """Begins the request of the scope, whose body is there, as uvicorn does after a head."""
-        self.cycle = Cycle(
+        self.cycle = cycle = Cycle(
             scope=self.scope,
             transport=self.transport,
             flow=self.flow,
@@ -130,10 +134,38 @@ class Protocol(HttpToolsProtocol):
             keep_alive=True,
             on_response=self._answered,
         )
-        self.cycle.body += body
-        self.cycle.more_body = False
-        self.cycle.message_event.set()
-        super()._start_asgi_task(self.cycle, self.app)
+        cycle.leave = self._leave
+        cycle.body += body
+        cycle.more_body = False
+        cycle.message_event.set()
+        super()._start_asgi_task(cycle, self.app)
+
+    def _leave(self, answer: bytes) -> None:
+        """Sends an answer with the next turn of the event loop.
+
+        To send wakes whoever waits for it, which costs more than to send. The answers to one
+        statement's look-ups are all worked out in one turn; sent one right after the other, they
+        wake a proxy, or another client with many connections, once: 6 µs a request.
+        """
+        self._answer = answer
+        self.loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        """Sends what has not left. Whatever else happens on the connection comes after it."""
+        if self._answer:
+            answer, self._answer = self._answer, b""
+            if not self.transport.is_closing():
+                self.transport.write(answer)
+
+    def eof_received(self) -> None:
+        """The client sends nothing more."""
+        self._send()
+        super().eof_received()
+
+    def shutdown(self) -> None:
+        """The connection ends as soon as nothing is under way on it."""
+        self._send()
+        super().shutdown()
 
     def _answered(self) -> None:
         """Ends a request as uvicorn does, but for the clock that closes an idle connection.
@@ -192,6 +224,7 @@ class Protocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Answers a request."""
         cycle.__class__ = Cycle  # uvicorn has no way to say which
+        cycle.leave = self._leave
         super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import select
 import socket
 import struct
 import sys
@@ -312,3 +313,67 @@ async def test_a_connection_that_is_reset_while_a_request_is_under_way_is_forgot
             while made:
                 await asyncio.sleep(0.2)
                 gc.collect()
+
+
+def garbage(protocol: Protocol) -> None:
+    protocol.data_received(b"NOT HTTP\r\n\r\n")
+
+
+def end_of_requests(protocol: Protocol) -> None:
+    protocol.eof_received()
+    protocol.transport.close()  # as every event loop does then
+
+
+def shutdown(protocol: Protocol) -> None:
+    protocol.shutdown()
+
+
+@pytest.mark.parametrize("happens", [garbage, end_of_requests, shutdown])
+async def test_what_happens_in_the_turn_of_an_answer_comes_after_it(
+    happens: Callable[[Protocol], None],
+) -> None:
+    made: list[Protocol] = []
+
+    class Watched(Protocol):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            made.append(self)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await answer(send)
+        [protocol] = made
+        happens(protocol)
+
+    async with serving(app, Watched) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(b"{}"))
+        async with asyncio.timeout(20):
+            told = await reader.read()
+        assert told.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert told.count(b"HTTP/1.1") == (2 if happens is garbage else 1)
+        writer.close()
+
+
+async def test_answers_of_one_turn_leave_one_right_after_the_other() -> None:
+    """None wakes a client while others are still worked out."""
+    loop = asyncio.get_running_loop()
+    clients = [socket.socket() for _ in range(3)]
+    all_asked = asyncio.Barrier(len(clients))
+    come_early: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await all_asked.wait()
+        await answer(send)
+        come_early.append(len(select.select(clients, [], [], 0)[0]))
+
+    async with serving(app) as port, asyncio.timeout(20):
+        for client in clients:
+            client.setblocking(False)
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await loop.sock_sendall(client, request(b"{}"))
+        for client in clients:
+            assert (await loop.sock_recv(client, 65536)).endswith(b"{}")
+            client.close()
+    assert come_early == [0, 0, 0]

@@ -41,19 +41,6 @@ class Begun(Generic[T]):
         return self.value  # type: ignore[return-value] # it is done
 
 
-class Done(Generic[T]):
-    """What needs no waiting, in the form of what may."""
-
-    is_done = True
-
-    def __init__(self, value: T) -> None:
-        self.value = value
-
-    async def rest(self) -> T:
-        """The result."""
-        return self.value
-
-
 @coroutine
 def _resumed(work: Coroutine[Any, Any, T], waits_for: object) -> Generator[Any, Any, T]:
     """Waits for what the work waits for, as its own `await` would have done, and goes on."""

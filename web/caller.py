@@ -20,23 +20,20 @@ def find_viewer(
     services: Services, head: Head, origin: Origin, *, with_live: bool = False
 ) -> Awaitable[Viewer | None]:
     """The caller; None without a credential. Raises what the door raises."""
-    authorization = head.get(b"authorization", ())
-    return admit(services, authorization, address=origin.address, with_live=with_live)
+    return admit(services, head.authorization, address=origin.address, with_live=with_live)
 
 
 def origin_of(scope: Scope, detail: str) -> Origin:
     """Where a request comes from; detail: full, masked or off, of the address that is kept."""
-    host, agent = client_of(scope), head_of(scope).get(b"user-agent")
-    kept, counted = told_of(host, detail)
-    return Origin(agent[0].decode("latin-1") if agent else None, kept, counted)
+    return origin(client_of(scope), head_of(scope).user_agent, detail)
 
 
 @lru_cache(maxsize=4096)
-def told_of(host: str, detail: str) -> tuple[str | None, str]:
-    """What is kept of an address, and the network that it is counted with."""
+def origin(host: str, user_agent: str | None, detail: str) -> Origin:
+    """What is kept of where a client is and what it is, and whom it is counted with."""
     address = parse_address(host)
     kept = {"full": str(address), "masked": network(address, MASKED)}.get(detail)
-    return kept if address else None, network(address, COUNTED)
+    return Origin(user_agent, kept if address else None, network(address, COUNTED))
 
 
 def masked(scope: Scope) -> str | None:

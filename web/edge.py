@@ -69,13 +69,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request_id = begin(scope)
-        unread = BODY not in scope and has_body(head_of(scope))
-
-        async def receive_and_note() -> Message:
-            nonlocal unread
-            message = await receive()
-            unread = unread and bool(message.get("more_body", False))
-            return message
+        body = Unread(receive) if BODY not in scope and has_body(head_of(scope)) else None
 
         def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
@@ -84,15 +78,29 @@ class Edge:
                 add(headers, scope)
                 headers.append((b"x-request-id", request_id.encode()))
                 # Unread: the server would read on, for nobody and without end.
-                if unread or self._departure.has_begun:
+                if (body and body.goes_on) or self._departure.has_begun:
                     headers.append((b"connection", b"close"))
             return send(message)
 
         self._departure.requests += 1
         try:
-            await self._app(scope, receive_and_note if unread else receive, send_with_headers)
+            await self._app(scope, body.receive if body else receive, send_with_headers)
         finally:
             self._departure.requests -= 1
+
+
+class Unread:
+    """A request's body, of which more may come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.goes_on = True
+
+    async def receive(self) -> Message:
+        """The next part."""
+        message = await self._receive()
+        self.goes_on = self.goes_on and bool(message.get("more_body", False))
+        return message
 
 
 def headers_for(scope: Scope) -> Headers:

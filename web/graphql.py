@@ -18,10 +18,10 @@ from auth import strict_json
 from auth.viewer import Viewer
 from context import Context, Origin, Services
 from web import documents, pages
-from web.begun import Begun, Done
+from web.begun import Begun
 from web.caller import find_viewer, origin_of
 from web.departure import Departure
-from web.head import BODY, Head, head_of, text
+from web.head import BODY, Head, head_of
 from web.kept import Kept
 from web.operations import GraphQLRequest, Operation, Operations, told
 from web.refusals import (
@@ -41,7 +41,6 @@ BODY_TIMEOUT = 20  # seconds from the door to the last byte
 KNOWN = 200_000  # bytes of bodies that are known: they were read before, and have no variables
 CONTENT_TYPES = {media: f"{media}; charset=utf-8".encode() for media in (GRAPHQL_JSON, PLAIN_JSON)}
 CHARSETS = {"charset=utf-8", 'charset="utf-8"'}
-Body = Begun[bytes] | Done[bytes]
 BEARABLE = ("SESSION_STORE_UNAVAILABLE", "TIMEOUT", "RATE_LIMITED")  # answered by status too
 
 
@@ -69,8 +68,12 @@ class GraphQLEndpoint:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers an operation; what its body is known to ask for is read at the door."""
         head = head_of(scope)
-        body = read_ahead(scope, head, receive)
-        known = self._known.get(body.value) if body and body.value else None
+        body = scope.get(BODY)
+        begun = None
+        if body is None and may_read_ahead(scope, head):
+            begun = Begun(received(receive))
+            body = begun.value
+        known = self._known.get(body) if body else None
         origin = origin_of(scope, self._services.policy.address_detail)
         viewer = await find_viewer(
             self._services,
@@ -80,12 +83,12 @@ class GraphQLEndpoint:
         )
         if scope["method"] not in METHODS:
             raise method_not_allowed(*METHODS)
-        may_stream, media_type = negotiate(text(head, b"accept"), scope["method"])
+        may_stream, media_type = negotiate(head.accept, scope["method"])
         if known and media_type != EVENT_STREAM:
             require_json(head)
             operation = known
         else:
-            sent = await read_request(scope, head, receive, body)
+            sent = await read_request(scope, head, receive, begun)
             found = None if media_type == EVENT_STREAM else self._operations.prepare(sent)
             if found is None or is_streamed(found, may_stream=may_stream):
                 await self._stream(sent, viewer, origin)(scope, receive, send)
@@ -95,13 +98,13 @@ class GraphQLEndpoint:
         result = await self._operations.execute(operation, context)
         await reply(send, media_type, answer(result))
 
-    def _checked(self, scope: Scope, operation: Operation, body: Body | None) -> Operation:
+    def _checked(self, scope: Scope, operation: Operation, body: bytes | None) -> Operation:
         """An operation that may be executed, and is known from now on. Raises HttpRefused."""
         if scope["method"] != "POST" and operation.kind is not OperationType.QUERY:
             raise method_not_allowed("POST", "OPTIONS")
         self._operations.check_variables(operation)
-        if body and body.value and not operation.variables:
-            self._known.put(body.value, operation)
+        if body and not operation.variables:
+            self._known.put(body, operation)
         return operation
 
     def _stream(self, sent: GraphQLRequest, viewer: Viewer | None, origin: Origin) -> ASGIApp:
@@ -129,16 +132,12 @@ def is_streamed(operation: Operation, *, may_stream: bool) -> bool:
     return True
 
 
-def read_ahead(scope: Scope, head: Head, receive: Receive) -> Body | None:
-    """A body that may be read before the door's verdict, as far as it is there.
+def may_read_ahead(scope: Scope, head: Head) -> bool:
+    """Whether what is there of a body may be read before the door's verdict.
 
-    None where the client waits to be asked for it, or nobody will read it.
+    Not where the client waits to be asked for it, or nobody will read it.
     """
-    if BODY in scope and len(scope[BODY]) <= MAX_BODY:
-        return Done(scope[BODY])
-    if scope["method"] != "POST" or b"expect" in head or is_large(head):
-        return None
-    return Begun(received(receive))
+    return scope["method"] == "POST" and b"expect" not in head and not is_large(head)
 
 
 async def reply(send: Send, media_type: str, body: bytes) -> None:
@@ -155,7 +154,7 @@ def wants_page(scope: Scope) -> bool:
     """Whether a browser was pointed here: it gets the page, whatever credential it sent."""
     return (
         scope["method"] in {"GET", "HEAD"}
-        and "text/html" in text(head_of(scope), b"accept")
+        and "text/html" in head_of(scope).accept
         and not QueryParams(scope["query_string"]).get("query")
     )
 
@@ -217,12 +216,12 @@ def quality(parameters: Sequence[str]) -> float:
 
 
 async def read_request(
-    scope: Scope, head: Head, receive: Receive, body: Body | None
+    scope: Scope, head: Head, receive: Receive, begun: Begun[bytes] | None
 ) -> GraphQLRequest:
     """The GraphQL request in an HTTP request. Raises HttpRefused."""
     if scope["method"] == "POST":
         require_json(head)
-        return well_formed(parse_json(await read_body(head, receive, body), "body"))
+        return well_formed(parse_json(await read_body(head, receive, begun), "body"))
     return well_formed(from_query_string(QueryParams(scope["query_string"])))
 
 
@@ -231,8 +230,7 @@ def require_json(head: Head) -> None:
 
     No other type: a browser sends text, forms and multipart across origins without asking first.
     """
-    types = head.get(b"content-type", ())
-    if len(types) != 1 or b"content-encoding" in head or not is_json(types[0]):
+    if not is_json(head.body_type):
         raise HttpRefused(
             415,
             "BAD_REQUEST",
@@ -242,14 +240,14 @@ def require_json(head: Head) -> None:
 
 
 @lru_cache(maxsize=256)
-def is_json(content_type: bytes) -> bool:
+def is_json(content_type: str) -> bool:
     """Whether a Content-Type is JSON's, and its charset, if it names one, UTF-8."""
-    kind, *parameters = (p.strip().lower() for p in content_type.decode("latin-1").split(";"))
+    kind, *parameters = (p.strip().lower() for p in content_type.split(";"))
     charsets = {p for p in parameters if p.startswith("charset")}  # charset*= and charset = too
     return kind == PLAIN_JSON and charsets <= CHARSETS
 
 
-async def read_body(head: Head, receive: Receive, begun: Body | None) -> bytes:
+async def read_body(head: Head, receive: Receive, begun: Begun[bytes] | None) -> bytes:
     """The whole body. Raises HttpRefused: 413 for a large one, unread; 408 for a slow one."""
     if is_large(head):
         raise too_large()

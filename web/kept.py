@@ -7,6 +7,16 @@ K = TypeVar("K", bound=Sized)
 V = TypeVar("V")
 
 
+class Entry(Generic[V]):
+    """A value and how often it was asked for."""
+
+    __slots__ = ("uses", "value")
+
+    def __init__(self, value: V) -> None:
+        self.value = value
+        self.uses = 1
+
+
 class Kept(Generic[K, V]):
     """Values by what they were made from, whose sizes together (lengths, mostly) have a bound.
 
@@ -17,38 +27,37 @@ class Kept(Generic[K, V]):
         self._capacity = capacity  # in the unit of size_of(key)
         self._size_of = size_of
         self._size = 0
-        self._values: dict[K, V] = {}
-        self._uses: dict[K, int] = {}
+        self._entries: dict[K, Entry[V]] = {}
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._entries)
 
     def get(self, key: K) -> V | None:
         """What is kept; it counts as one use."""
-        found = self._values.get(key)
-        if found is not None:
-            self._uses[key] += 1
-        return found
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        found.uses += 1
+        return found.value
 
     def put(self, key: K, value: V) -> None:
         """Keeps one more, unless it alone is too large.
 
         One that is there already stays as it is: two may work out the same at the same time.
         """
-        if key in self._values:
+        if key in self._entries:
             return
         size = self._size_of(key)
         if self._size + size > self._capacity:
             self._forget_half()
         if self._size + size <= self._capacity:
-            self._values[key] = value
-            self._uses[key] = 1
+            self._entries[key] = Entry(value)
             self._size += size
 
     def _forget_half(self) -> None:
         """Drops the half that was used less; of the rest every use counts half from now on."""
-        by_use = sorted(self._uses, key=self._uses.__getitem__, reverse=True)
-        stays = by_use[: len(by_use) // 2]
-        self._values = {key: self._values[key] for key in stays}
-        self._uses = {key: self._uses[key] // 2 for key in stays}
-        self._size = sum(map(self._size_of, stays))
+        by_use = sorted(self._entries, key=lambda key: self._entries[key].uses, reverse=True)
+        self._entries = {key: self._entries[key] for key in by_use[: len(by_use) // 2]}
+        for entry in self._entries.values():
+            entry.uses //= 2
+        self._size = sum(map(self._size_of, self._entries))

@@ -210,7 +210,7 @@ class Operations:
         Bugs are in its errors, and in the log.
         """
         definition, variables = operation
-        if context.viewer:
+        if context.viewer and not definition.plan:
             self._count(definition)
         result = (
             definition.plan.execute(context, variables)

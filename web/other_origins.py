@@ -22,7 +22,7 @@ class OtherOrigins(CORSMiddleware):
         No preflight is answered where a proxy asks about its client's: it takes every 2xx for a
         yes, so OPTIONS needs a token there like any other method.
         """
-        if scope["type"] != "http" or b"origin" not in head_of(scope):
+        if scope["type"] != "http" or not head_of(scope).origin:
             return self.app(scope, receive, send)
         if f"{scope['path']}/".startswith(f"{VALIDATE}/"):
             return self.simple_response(scope, receive, send, request_headers=Headers(scope=scope))

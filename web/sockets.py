@@ -100,7 +100,7 @@ class Socket:
         self._live = services.live
         self._operations = operations
         self._offered: list[str] = scope["subprotocols"]
-        self._authorization = head_of(scope).get(b"authorization", ())
+        self._authorization = head_of(scope).authorization
         self._receive = receive
         self._send = send
         self._credential: tuple[bytes, ...] = ()
