@@ -232,7 +232,7 @@ def judge(found: OwnedSession | None) -> Viewer:
     if not session.is_live:
         idle_first = session.idle_expires_at and session.idle_expires_at < session.expires_at
         raise Unauthenticated(Reason.SESSION_IDLE if idle_first else Reason.SESSION_EXPIRED)
-    return Viewer(user, session, found.live)
+    return Viewer(found)
 
 
 async def hold(db: AsyncConnection, viewer: Viewer, *others: UUID) -> Viewer:

@@ -4,6 +4,7 @@ It proves nothing: whoever sends it chooses it.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ua_parser import parse
 from ua_parser.core import Result
@@ -25,6 +26,7 @@ class Device:
 UNKNOWN = Device()
 
 
+@lru_cache(maxsize=1024)
 def recognise(user_agent: str | None) -> Device:
     """The device behind a User-Agent header. The first call takes a while: it reads the rules."""
     told = "".join(filter(str.isprintable, user_agent or ""))[:MAX_LENGTH].strip()

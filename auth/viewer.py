@@ -1,26 +1,9 @@
 """The caller of a request, as a value that is passed on explicitly."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
-from uuid import UUID
+from typing import NewType
 
-from db.sessions import SessionRow
-from db.users import UserRow
+from db.sessions import OwnedSession
 
-
-class Viewer(NamedTuple):
-    """Who holds a token whose session was live when the door read it."""
-
-    user: UserRow
-    session: SessionRow
-    live: Sequence[SessionRow] | None = None  # their live sessions, where they were read along
-
-    @property
-    def user_id(self) -> UUID:
-        """The caller's user: the owner in every statement."""
-        return self.user.id
-
-    @property
-    def session_id(self) -> UUID:
-        """The caller's own session."""
-        return self.session.id
+# Who holds a token whose session was live when the door read it (context.judge): whoever asks for
+# a Viewer is given no row that nobody has judged.
+Viewer = NewType("Viewer", OwnedSession)

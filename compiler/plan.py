@@ -15,6 +15,7 @@ from graphql import (
     DocumentNode,
     ExecutionResult,
     FragmentDefinitionNode,
+    GraphQLError,
     GraphQLIncludeDirective,
     GraphQLSchema,
     GraphQLSkipDirective,
@@ -22,6 +23,7 @@ from graphql import (
     OperationDefinitionNode,
     OperationType,
     VariableNode,
+    VariableValues,
     execute,
     get_variable_values,
 )
@@ -82,14 +84,21 @@ class Plan:
         self.size = sum(shape.size for shape in self._shapes.values())
 
     def execute(
-        self, context: object, variables: dict[str, Any]
+        self,
+        context: object,
+        variables: dict[str, Any],
+        values: VariableValues | list[GraphQLError] | None = None,
     ) -> AwaitableOrValue[ExecutionResult]:
-        """The same as graphql.execute's; variables: as sent, known to be coercible."""
+        """The same as graphql.execute's.
+
+        variables: as sent, known to be coercible; values: what they are, where that is known.
+        """
         if self._always:
             return self._always.execute(context, NO_VALUES)
-        values = get_variable_values(
-            self._schema, self._operation.variable_definitions or (), variables
-        )
+        if values is None:
+            values = get_variable_values(
+                self._schema, self._operation.variable_definitions or (), variables
+            )
         if not isinstance(values, list):
             shape = self._shapes.get(tuple(map(values.coerced.get, self._choosing)))
             if shape:

@@ -23,6 +23,7 @@ from compiler.selections import Selected
 from compiler.values import DEFINITION
 
 Call = Callable[[GraphQLResolveInfo[Any], VariableValues], Any]
+Arguments = Callable[[VariableValues], dict[str, Any]]
 
 MADE_BY_STRAWBERRY = {
     f"GraphQLCoreConverter.from_resolver.<locals>.{wrapper}"
@@ -38,9 +39,7 @@ def call_of(selected: Selected, core: GraphQLSchema) -> Call:
     field = selected.definition.extensions.get(DEFINITION)
     schema: Schema | None = getattr(core, "_strawberry_schema", None)
     if schema and isinstance(field, StrawberryField) and is_bare(selected, field, schema):
-        arguments = constant_arguments(selected, field, schema)
-        if arguments is not None:
-            return direct(field, arguments, schema)
+        return direct(field, arguments_of(selected, field, schema), schema)
     return wrapped(selected)
 
 
@@ -65,36 +64,36 @@ def is_bare(selected: Selected, field: StrawberryField, schema: Schema) -> bool:
     )
 
 
-def constant_arguments(
-    selected: Selected, field: StrawberryField, schema: Schema
-) -> dict[str, Any] | None:
-    """The arguments as the resolver wants them; None if executions must not share them."""
-    node = selected[0].node
+def arguments_of(selected: Selected, field: StrawberryField, schema: Schema) -> Arguments:
+    """The arguments as the resolver wants them; where all executions may share them, worked out."""
+    definition, node = selected.definition, selected[0].node
+    registry, config = schema.schema_converter.scalar_registry, schema.config
+
+    def arguments(values: VariableValues) -> dict[str, Any]:
+        given = get_argument_values(definition, node, values)
+        return convert_arguments(given, field.arguments, registry, config) if given else {}
+
     if any(isinstance(argument.value, CHANGING) for argument in node.arguments or ()):
-        return None
+        return arguments
     try:
-        given = get_argument_values(selected.definition, node, NO_VALUES)
-        if not all(isinstance(value, UNCHANGING) for value in given.values()):
-            return None
-        registry = schema.schema_converter.scalar_registry
-        return convert_arguments(given, field.arguments, registry, schema.config)
+        constant = arguments(NO_VALUES)
     except GraphQLError:
-        return None  # told, with its place, when it is executed
+        return arguments  # told, with its place, when it is executed
+    unchanging = all(isinstance(value, UNCHANGING) for value in constant.values())
+    return (lambda _: constant) if unchanging else arguments
 
 
-def direct(field: StrawberryField, arguments: dict[str, Any], schema: Schema) -> Call:
+def direct(field: StrawberryField, arguments: Arguments, schema: Schema) -> Call:
     """The resolver itself, with a root's source (none), Strawberry's Info and the arguments."""
     resolver: Any = field.base_resolver
     function, info_class = resolver.wrapped_func, schema.config.info_class
     source = [None] if resolver.self_parameter else []
     parents = (resolver.root_parameter, resolver.parent_parameter)
-    arguments = arguments | {parameter.name: None for parameter in parents if parameter}
+    none: dict[str, Any] = {parameter.name: None for parameter in parents if parameter}
     wants_info = resolver.info_parameter and resolver.info_parameter.name
 
-    def call(info: GraphQLResolveInfo[Any], _: VariableValues) -> Any:
-        if wants_info:
-            own = {wants_info: info_class(_raw_info=info, _field=field)}
-            return function(*source, **own, **arguments)
-        return function(*source, **arguments)
+    def call(info: GraphQLResolveInfo[Any], values: VariableValues) -> Any:
+        own = {wants_info: info_class(_raw_info=info, _field=field)} if wants_info else {}
+        return function(*source, **none, **own, **arguments(values))
 
     return call

@@ -104,6 +104,16 @@ class OwnedSession(NamedTuple):
     is_use_due: bool  # whether a use of the session is to be written down now
     live: Sequence[SessionRow] | None = None  # its user's live sessions, where these were asked for
 
+    @property
+    def user_id(self) -> UUID:
+        """The owner in every statement."""
+        return self.user.id
+
+    @property
+    def session_id(self) -> UUID:
+        """The session itself."""
+        return self.session.id
+
 
 @dataclass(frozen=True, slots=True)
 class NewSession:

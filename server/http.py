@@ -6,7 +6,7 @@ that HTTP does not have, a head without end. And a target is taken as it was sen
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -23,6 +23,17 @@ MAX_HEAD = 64 * 1024  # bytes from the first on until the headers end; the appli
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")  # of all paths together
 
 
+class Done:
+    """Awaited without waiting, as often as one likes."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        """Nothing to wait for."""
+        yield from ()
+
+
+DONE = Done()
+
+
 class Cycle(RequestResponseCycle):
     """One request and its answer, which is written as a whole if it comes in one piece.
 
@@ -33,20 +44,24 @@ class Cycle(RequestResponseCycle):
     _head: Message | None = None  # of an answer, as long as nothing of it is written
     leave: Callable[[bytes], None]  # what takes a whole answer
 
-    async def send(self, message: Any) -> None:
+    def send(self, message: Any) -> Awaitable[None]:  # type: ignore[override] # awaited all the same
         """Keeps the head until the first part of the body comes.
 
         Another head takes its place: uvicorn's own 500, where the application failed in between.
         """
         if not self.response_started and message["type"] == "http.response.start":
             self._head = message
-            return
+            return DONE
         head, self._head = self._head, None
         if head and not message.get("more_body") and self._is_usual(head):
             self._write_whole(head["headers"], message.get("body", b""))
-            return
+            return DONE
+        return self._send_apart(head, message)
+
+    async def _send_apart(self, head: Any, message: Any) -> None:
+        """Sends as uvicorn does."""
         if head:
-            await super().send(cast("Any", head))
+            await super().send(head)
         await super().send(message)
 
     def _is_usual(self, head: Message) -> bool:

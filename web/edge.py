@@ -9,6 +9,7 @@ import re
 from collections.abc import Awaitable
 from functools import lru_cache
 from itertools import chain
+from operator import itemgetter
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -48,6 +49,9 @@ OVER_TLS = [
     *EVERY_ANSWER,
     (b"strict-transport-security", b"max-age=63072000; includeSubDomains"),
 ]
+# The request's headers that an answer depends on, of GraphQL or not.
+DEPENDS_ON = {True: (b"vary", b"Accept, Origin"), False: (b"vary", b"Origin")}
+NAME = itemgetter(0)  # of a header
 CLOSE = {"Connection": "close"}
 SOUND = "bigtwo.head_is_sound"  # in the scope, where it is known
 STARTED = "bigtwo.answer_has_started"  # in the scope
@@ -110,28 +114,23 @@ def headers_for(scope: Scope) -> Headers:
 
 def add(headers: Headers, scope: Scope) -> None:
     """Adds what an answer does not say itself, and tells caches what it depends on."""
-    more, depends_on = headers_for(scope), varies_by(scope)
-    given = {name for name, _ in headers}
-    if given <= OF_JSON:  # as nearly all: nothing to compare
+    more, depends_on = headers_for(scope), DEPENDS_ON[scope["path"] == "/graphql"]
+    if OF_JSON.issuperset(map(NAME, headers)):  # as nearly all: nothing to compare
         headers += more
-        headers.append((b"vary", depends_on))
+        headers.append(depends_on)
         return
+    given = set(map(NAME, headers))
     headers += [header for header in more if header[0] not in given]
     vary(headers, depends_on)
 
 
-def varies_by(scope: Scope) -> bytes:
-    """The request's headers that an answer depends on."""
-    return b"Accept, Origin" if scope["path"] == "/graphql" else b"Origin"
-
-
-def vary(headers: Headers, ours: bytes) -> None:
+def vary(headers: Headers, ours: tuple[bytes, bytes]) -> None:
     """Adds to what an answer says itself that it depends on."""
-    if not any(name == b"vary" for name, _ in headers):
-        headers.append((b"vary", ours))
+    if b"vary" not in map(NAME, headers):
+        headers.append(ours)
         return
     told = MutableHeaders(raw=headers)
-    for name in ours.decode().split(", "):
+    for name in ours[1].decode().split(", "):
         told.add_vary_header(name)
 
 

@@ -102,7 +102,7 @@ class GraphQLEndpoint:
         """An operation that may be executed, and is known from now on. Raises HttpRefused."""
         if scope["method"] != "POST" and operation.kind is not OperationType.QUERY:
             raise method_not_allowed("POST", "OPTIONS")
-        self._operations.check_variables(operation)
+        operation = self._operations.checked(operation)
         if body and not operation.variables:
             self._known.put(body, operation)
         return operation

@@ -22,6 +22,7 @@ from graphql import (
     GraphQLType,
     OperationDefinitionNode,
     OperationType,
+    VariableValues,
     create_source_event_stream,
     execute,
     get_variable_values,
@@ -98,7 +99,8 @@ class Operation(NamedTuple):
     """One operation of one request."""
 
     definition: Definition
-    variables: dict[str, Any]
+    variables: dict[str, Any]  # as sent
+    values: VariableValues | None = None  # these, where they were checked
 
     @property
     def kind(self) -> OperationType:
@@ -140,19 +142,20 @@ class Operations:
     def try_prepare(self, sent: GraphQLRequest) -> Operation | HttpRefused:
         """The operation with its variables checked, or what is wrong with the request."""
         try:
-            operation = self.prepare(sent)
-            self.check_variables(operation)
+            return self.checked(self.prepare(sent))
         except HttpRefused as refused:
             return refused
-        return operation
 
-    def check_variables(self, operation: Operation) -> None:
-        """Raises HttpRefused 422 unless every variable has a value of its type."""
+    def checked(self, operation: Operation) -> Operation:
+        """The operation with its values.
+
+        Raises HttpRefused 422 unless every variable has a value of its type.
+        """
         if operation.variables:
             documents.refuse_hidden_in(operation.variables, "the variables")
         declared = operation.definition.node.variable_definitions
         if not declared:
-            return
+            return operation
         found = get_variable_values(
             self._schema,
             declared,
@@ -164,6 +167,7 @@ class Operations:
             raise documents.refusal(
                 422, "BAD_USER_INPUT", found[: documents.MAX_ERRORS], VALUES_HINT
             )
+        return operation._replace(values=found)
 
     async def results(
         self, operation: Operation, make_context: Callable[[], Context]
@@ -209,11 +213,11 @@ class Operations:
 
         Bugs are in its errors, and in the log.
         """
-        definition, variables = operation
+        definition, variables, values = operation
         if context.viewer and not definition.plan:
             self._count(definition)
         result = (
-            definition.plan.execute(context, variables)
+            definition.plan.execute(context, variables, values)
             if definition.plan
             else execute(
                 self._schema,
