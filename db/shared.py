@@ -37,6 +37,7 @@ class Shared(Generic[M, R]):
         self._database = database
         self._write = write
         self._waiting: dict[Hashable, Waiting[M, R]] = {}
+        self._last: dict[Hashable, asyncio.Future[R | None]] = {}  # of each owner's
         self._deadlines: dict[asyncio.Future[R | None], float] = {}  # of who waits for an answer
         self._clock: asyncio.TimerHandle | None = None  # for the first of these
         self._sender: asyncio.Task[None] | None = None
@@ -46,23 +47,36 @@ class Shared(Generic[M, R]):
     async def ask(self, member: M, *, owner: Hashable, deadline: float) -> R | None:
         """What became of a write; None when it must be done alone.
 
-        At the deadline, or when it is called off, only this member stops waiting: what it asked
+        An owner's next joins when their last is answered: it would find their row locked. At the
+        deadline, or when it is called off, only this member stops waiting: what it asked
         for may happen all the same. Raises Unavailable, and what the write has for this member.
         """
-        if owner in self._waiting or self._is_distributed:
+        if self._is_distributed:
             return None
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[R | None] = loop.create_future()
-        self._waiting[owner] = member, answer
+        last, self._last[owner] = self._last.get(owner), answer
         self._deadlines[answer] = deadline
-        if self._sender is None:
-            self._sender = loop.create_task(self._send())
         if self._clock is None:
             self._clock = loop.call_at(deadline, self._tend, loop)
+        if last is None:
+            self._join(owner, (member, answer))
+        else:
+            last.add_done_callback(lambda _: self._join(owner, (member, answer)))
         try:
             return await answer
         finally:
             del self._deadlines[answer]
+            if self._last.get(owner) is answer:
+                del self._last[owner]
+
+    def _join(self, owner: Hashable, waiting: Waiting[M, R]) -> None:
+        """Waits for the next transaction, unless it was called off before."""
+        if waiting[1].done():
+            return
+        self._waiting[owner] = waiting
+        if self._sender is None:
+            self._sender = asyncio.get_running_loop().create_task(self._send())
 
     def _tend(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuses those whose time is up. One clock for all: one each costs 5 % of a new guest."""

@@ -144,6 +144,20 @@ async def test_two_of_one_user_who_end_each_other_do_it_one_after_the_other(
     assert sorted(states) == [200, 401]
 
 
+async def test_writes_of_one_user_join_one_after_the_other_and_none_is_alone(
+    client: Any, add_session: Any, statements: list[str]
+) -> None:
+    guest = await client.guest()
+    others = [await add_session(guest) for _ in range(3)]
+    statements.clear()
+    requests = [client.data(REVOKE, token=guest.token, id=other.session_id) for other in others]
+    answers = await asyncio.gather(*requests)
+    assert {answer["revokeSession"]["status"] for answer in answers} == {"REVOKED"}
+    locks = [sent for sent in statements if "FOR NO KEY UPDATE" in sent]
+    assert len(locks) == len(ended(statements)) == len(others)
+    assert all("SKIP LOCKED" in sent for sent in locks)
+
+
 async def test_what_makes_a_shared_transaction_fail_harms_only_whose_it_is(
     client: Any, db: Any
 ) -> None:
