@@ -93,7 +93,9 @@ def direct(field: StrawberryField, arguments: Arguments, schema: Schema) -> Call
     wants_info = resolver.info_parameter and resolver.info_parameter.name
 
     def call(info: GraphQLResolveInfo[Any], values: VariableValues) -> Any:
-        own = {wants_info: info_class(_raw_info=info, _field=field)} if wants_info else {}
-        return function(*source, **none, **own, **arguments(values))
+        given = none | arguments(values)
+        if wants_info:
+            given[wants_info] = info_class(_raw_info=info, _field=field)
+        return function(*source, **given)
 
     return call

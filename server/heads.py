@@ -6,18 +6,19 @@ when it comes for the second time: where a proxy makes each another one, looking
 Whether its token is good still, and its session lives, is asked every time.
 """
 
-from sys import intern
 from typing import Any
 
 from web.edge import SOUND, refuse_unsound
-from web.head import head_of
+from web.head import BODY, Head, head_of
 from web.kept import Kept
 from web.refusals import HttpRefused
 
 CAPACITY = 12_000_000  # bytes of memory, roughly: some 2,000 heads of browsers
 SEEN = 10_000  # heads of which no more is known than that they came once
 END = b"\r\n\r\n"
-OF_THE_CONNECTION = ("server", "client", "scheme", "state")
+OF_THE_CONNECTION = {"server", "client", "scheme", "state"}
+OWN = {"headers", "head"}  # of a head; what else a scope says of one, many say alike
+MOST = 256  # paths, with what else is said
 # Requests whose end is told in another way than by their length, or which are more than that.
 SPECIAL = {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"proxy-connection"}
 
@@ -27,7 +28,11 @@ def size(head: bytes) -> int:
     return 1200 + 200 * head.count(b"\r\n") + 2 * len(head)
 
 
-_kept: Kept[bytes, tuple[int, dict[str, Any]]] = Kept(CAPACITY, size)
+# How long the body is; the head, as ASGI has it and as we do; what else the scope says of it.
+Known = tuple[int, list[tuple[bytes, bytes]], Head, dict[str, Any]]
+
+_kept: Kept[bytes, Known] = Kept(CAPACITY, size)
+_rests: dict[str, dict[str, Any]] = {}  # these, each once for all heads
 _seen: set[int] = set()
 
 
@@ -35,9 +40,13 @@ def find(data: bytes) -> tuple[dict[str, Any], bytes] | None:
     """The scope and the body of a whole request, if its head is known."""
     end = data.find(END) + len(END)
     known = _kept.get(data[:end])
-    if known is None or len(data) - end != known[0]:
+    if known is None:
         return None
-    return known[1], data[end:]
+    length, headers, head, rest = known
+    if len(data) - end != length:
+        return None
+    body = data[end:]
+    return {**rest, "headers": headers, "head": head, BODY: body}, body
 
 
 def keep(data: bytes, scope: Any) -> None:
@@ -60,9 +69,11 @@ def keep(data: bytes, scope: Any) -> None:
         refuse_unsound(scope)
     except HttpRefused:
         return
-    known = {name: value for name, value in scope.items() if name not in OF_THE_CONNECTION}
-    shared = {"path": intern(scope["path"]), "method": intern(scope["method"])}
-    _kept.put(data[:end], (length, known | shared | {SOUND: True}))
+    rest = {name: value for name, value in scope.items() if name not in OWN | OF_THE_CONNECTION}
+    if len(_rests) >= MOST:
+        _rests.clear()
+    rest = _rests.setdefault(repr(rest), rest | {SOUND: True})
+    _kept.put(data[:end], (length, scope["headers"], head, rest))
 
 
 def came_before(fingerprint: int) -> bool:

@@ -16,7 +16,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from server import heads
 from web.edge import EVERY_ANSWER
-from web.head import BODY
 from web.refusals import PLAIN_JSON, HttpRefused, method_not_allowed, render
 
 MAX_HEAD = 64 * 1024  # bytes from the first on until the headers end; the application takes 24 kB
@@ -120,17 +119,9 @@ class Protocol(HttpToolsProtocol):
         if known is None:
             return False
         scope, body = known
-        self.scope = cast(
-            "Any",
-            {
-                **scope,
-                "server": self.server,
-                "client": self.client,
-                "scheme": self.scheme,
-                "state": self.app_state.copy(),
-                BODY: body,
-            },
-        )
+        scope["server"], scope["client"], scope["scheme"] = self.server, self.client, self.scheme
+        scope["state"] = self.app_state.copy()
+        self.scope = cast("Any", scope)
         self._begin(body)
         return True
 
