@@ -1,7 +1,7 @@
 """Look-ups of one moment: one statement, each its own answer, and none of them an old one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
@@ -13,6 +13,7 @@ from db import sessions, together
 from db.direct import Direct
 from db.engine import Database
 from db.sessions import Key
+from db.statements import text
 from db.together import BATCH, Together
 from tests.conftest import run_sql
 
@@ -64,6 +65,35 @@ async def test_a_list_is_read_in_the_statement_that_checks_who_asks_for_it(
         first, second = answer["mySessions"]
         assert (first["id"], first["isCurrent"]) == (guest.session_id, True)
         assert second["isCurrent"] is False
+
+
+@pytest.mark.parametrize("count", [1, 4, 12])
+@pytest.mark.parametrize("read", [sessions.find_many, sessions.find_many_with_live])
+async def test_few_look_ups_are_planned_once_like_many(
+    client: Any, db: Any, database_url: str, read: Callable[..., Awaitable[Any]], count: int
+) -> None:
+    """PostgreSQL makes its first five plans anew, and then decides."""
+    keys = [Key(UUID(g.user_id), UUID(g.session_id)) for g in await guests(client, count)]
+    await db.execute("""
+        INSERT INTO users (id, username, is_guest)
+            SELECT gen_random_uuid(), 'guest-' || n, true FROM generate_series(1, 5000) n;
+        INSERT INTO user_sessions (user_id, id, label, expires_at, activity_resolution)
+            SELECT id, gen_random_uuid(), 'amber-otter', now() + interval '1 d', interval '60 s'
+            FROM users, generate_series(1, 3);
+        ANALYZE users, user_sessions""")
+    seen = """SELECT generic_plans, custom_plans FROM pg_prepared_statements
+              WHERE statement LIKE '%= ANY(%JOIN%' OR statement LIKE '%JOIN%= ANY(%'
+              ORDER BY generic_plans + custom_plans DESC LIMIT 1"""
+
+    async def plans(db: Direct) -> Sequence[Any]:
+        for _ in range(12):
+            assert set(await read(db, keys)) == set(keys)
+        return await db.execute(text(seen))
+
+    database = Database(database_url, timeout=20, pool_size=1)
+    [(generic, custom)] = await database.look_up(plans)
+    await database.close()
+    assert (generic, custom) == (7, 5)
 
 
 async def test_one_revoked_among_many_is_the_only_one_refused(client: Any, db: Any) -> None:
