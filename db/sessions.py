@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import repeat
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -381,7 +380,7 @@ def as_planned_for(keys: Sequence[Key]) -> Sequence[Key]:
     For fewer it takes another plan for cheaper, and makes that anew every time: three times the
     CPU of the look-up. Of keys that stand there twice it looks for one.
     """
-    return [*keys, *repeat(keys[-1], EXPECTED - len(keys))] if len(keys) < EXPECTED else keys
+    return [*keys, *keys[-1:] * (EXPECTED - len(keys))]
 
 
 def pairs(keys: Iterable[Key]) -> dict[str, list[Any]]:
