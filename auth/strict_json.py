@@ -3,6 +3,8 @@
 import json
 from typing import Any, NoReturn
 
+MAX_DEPTH = 500  # arrays and objects in each other
+
 
 def loads(data: bytes) -> Any:
     """The value of a JSON text in UTF-8.
@@ -12,9 +14,27 @@ def loads(data: bytes) -> Any:
     object (two readers may read two things), and nesting that exhausts the stack.
     """
     try:
-        return _DECODER.decode(data.decode("utf-8"))
+        value = _DECODER.decode(data.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        refuse_deep(value)
+    return value
+
+
+def refuse_deep(value: Any) -> None:
+    """Raises ValueError for deep nesting: from Python 3.12 on the library bears 30,000 levels."""
+    level = containers([value])
+    for _ in range(MAX_DEPTH):
+        level = [inner for one in level for inner in containers(one)]
+    if level:
+        raise ValueError("nested too deeply")
+
+
+def containers(value: Any) -> list[Any]:
+    """The arrays and objects that stand right in one."""
+    parts = value.values() if isinstance(value, dict) else value
+    return [part for part in parts if isinstance(part, list | dict)]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -380,7 +380,7 @@ def as_planned_for(keys: Sequence[Key]) -> Sequence[Key]:
     For fewer it takes another plan for cheaper, and makes that anew every time: three times the
     CPU of the look-up. Of keys that stand there twice it looks for one.
     """
-    return [*keys, *keys[-1:] * (EXPECTED - len(keys))]
+    return [*keys, *list(keys[-1:]) * (EXPECTED - len(keys))]
 
 
 def pairs(keys: Iterable[Key]) -> dict[str, list[Any]]:
