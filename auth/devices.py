@@ -26,10 +26,17 @@ class Device:
 UNKNOWN = Device()
 
 
-@lru_cache(maxsize=1024)
 def recognise(user_agent: str | None) -> Device:
     """The device behind a User-Agent header. The first call takes a while: it reads the rules."""
-    told = "".join(filter(str.isprintable, user_agent or ""))[:MAX_LENGTH].strip()
+    told = user_agent or ""
+    if not told.isprintable():
+        told = "".join(filter(str.isprintable, told))
+    return read(told[:MAX_LENGTH].strip())
+
+
+@lru_cache(maxsize=1024)
+def read(told: str) -> Device:
+    """The device that these characters tell of."""
     if not told:
         return UNKNOWN
     found = parse(told)

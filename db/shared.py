@@ -57,12 +57,9 @@ class Shared(Generic[M, R]):
         answer: asyncio.Future[R | None] = loop.create_future()
         last, self._last[owner] = self._last.get(owner), answer
         self._deadlines[answer] = deadline
-        if self._clock is None:
-            self._clock = loop.call_at(deadline, self._tend, loop)
-        if last is None:
-            self._join(owner, (member, answer))
-        else:
-            last.add_done_callback(lambda _: self._join(owner, (member, answer)))
+        if self._clock is None or deadline < self._clock.when():
+            self._set_clock(loop, deadline)
+        self._join(owner, (member, answer), after=last)
         try:
             return await answer
         finally:
@@ -70,21 +67,33 @@ class Shared(Generic[M, R]):
             if self._last.get(owner) is answer:
                 del self._last[owner]
 
-    def _join(self, owner: Hashable, waiting: Waiting[M, R]) -> None:
-        """Waits for the next transaction, unless it was called off before."""
-        if waiting[1].done():
-            return
-        self._waiting[owner] = waiting
-        if self._sender is None:
-            self._sender = asyncio.get_running_loop().create_task(self._send())
+    def _join(
+        self, owner: Hashable, waiting: Waiting[M, R], after: asyncio.Future[R | None] | None
+    ) -> None:
+        """Waits for the next transaction, after the owner's earlier write; unless called off."""
+        if after is None or after.done():  # called off, perhaps, and another one is before it
+            _, after = self._waiting.get(owner, (None, None))
+        if after is not None and not after.done():
+            after.add_done_callback(lambda done: self._join(owner, waiting, done))
+        elif not waiting[1].done():
+            self._waiting[owner] = waiting
+            if self._sender is None:
+                self._sender = asyncio.get_running_loop().create_task(self._send())
+
+    def _set_clock(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        if self._clock:
+            self._clock.cancel()
+        self._clock = loop.call_at(when, self._tend, loop)
 
     def _tend(self, loop: asyncio.AbstractEventLoop) -> None:
         """Refuses those whose time is up. One clock for all: one each costs 5 % of a new guest."""
         for answer, deadline in self._deadlines.items():
             if deadline <= loop.time() and not answer.done():
                 answer.set_exception(Unavailable("a shared transaction takes too long"))
+        self._clock = None
         left = [deadline for answer, deadline in self._deadlines.items() if not answer.done()]
-        self._clock = loop.call_at(min(left), self._tend, loop) if left else None
+        if left:
+            self._set_clock(loop, min(left))
 
     async def _send(self) -> None:
         """Writes what has come until it can begin, and answers once it is committed."""

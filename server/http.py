@@ -163,6 +163,13 @@ class Protocol(HttpToolsProtocol):
             if not self.transport.is_closing():
                 self.transport.write(answer)
 
+    def handle_websocket_upgrade(self) -> None:
+        """Goes over to frames, once every request before is answered."""
+        if self.cycle is None or self.cycle.response_complete:
+            super().handle_websocket_upgrade()
+        else:
+            self._refuse(early_upgrade())
+
     def eof_received(self) -> None:
         """The client sends nothing more."""
         self._send()
@@ -258,6 +265,16 @@ def no_http() -> HttpRefused:
         "This is no HTTP/1.1 request, or its end is told by both Content-Length and"
         " Transfer-Encoding.",
         "Send well-formed HTTP",
+    )
+
+
+def early_upgrade() -> HttpRefused:
+    """400 for frames that would come between answers."""
+    return HttpRefused(
+        400,
+        "BAD_REQUEST",
+        "This upgrade came before the request in front of it was answered.",
+        "Wait for every answer before you ask for an upgrade",
     )
 
 

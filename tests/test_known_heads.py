@@ -315,6 +315,16 @@ async def test_a_connection_that_is_reset_while_a_request_is_under_way_is_forgot
                 gc.collect()
 
 
+async def test_an_upgrade_before_an_answer_is_refused(peer: Peer) -> None:
+    """Frames would come between answers, or before one."""
+    upgrade = b"GET /graphql HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\n"
+    upgrade += b"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    upgrade += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    status, told = peer.send(request(b"{}") + upgrade)
+    assert (status, told["errors"][0]["extensions"]["code"]) == (400, "BAD_REQUEST")
+    assert peer.socket.recv(1) == b""
+
+
 def garbage(protocol: Protocol) -> None:
     protocol.data_received(b"NOT HTTP\r\n\r\n")
 

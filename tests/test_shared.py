@@ -1,11 +1,15 @@
 """Writes of one moment: one commit for all, nobody answered before it, nobody harmed by another."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from uuid import UUID
 
 import pytest
+
+from db.direct import Direct
+from db.engine import Unavailable
+from db.shared import Shared
 
 CREATE = "mutation { createSession { token session { id user { username } } } }"
 NAMED = """mutation($label: String!) {
@@ -156,6 +160,63 @@ async def test_writes_of_one_user_join_one_after_the_other_and_none_is_alone(
     locks = [sent for sent in statements if "FOR NO KEY UPDATE" in sent]
     assert len(locks) == len(ended(statements)) == len(others)
     assert all("SKIP LOCKED" in sent for sent in locks)
+
+
+@pytest.fixture
+async def held(
+    client: Any,
+) -> AsyncIterator[tuple[Shared[str, str], list[list[str]], asyncio.Event]]:
+    """A kind of write, of which two transactions wait for an event; what was written together."""
+    written: list[list[str]] = []
+    begun: asyncio.Queue[None] = asyncio.Queue()
+    go_on = asyncio.Event()
+
+    async def write(db: Direct, members: Sequence[str]) -> list[str]:
+        del db
+        written.append(list(members))
+        begun.put_nowait(None)
+        await go_on.wait()
+        return [member.upper() for member in members]
+
+    shared: Shared[str, str] = Shared(client.services.database, write)
+    latest = asyncio.get_running_loop().time() + 60
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        for owner in "xy":
+            group.create_task(shared.ask(owner, owner=owner, deadline=latest))
+            await begun.get()
+        yield shared, written, go_on
+        go_on.set()
+
+
+async def test_who_came_first_of_an_owner_is_not_forgotten_when_the_second_is_called_off(
+    held: tuple[Shared[str, str], list[list[str]], asyncio.Event],
+) -> None:
+    shared, written, go_on = held
+    latest = asyncio.get_running_loop().time() + 60
+    first, second, third = (
+        asyncio.create_task(shared.ask(member, owner="one", deadline=latest)) for member in "abc"
+    )
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait([second])
+    go_on.set()
+    assert (await first, await third) == ("A", "C")
+    assert ["a"] in written
+    assert written.index(["a"]) < written.index(["c"])
+
+
+async def test_a_deadline_before_those_of_others_is_kept(
+    held: tuple[Shared[str, str], list[list[str]], asyncio.Event],
+) -> None:
+    shared, _, go_on = held
+    now = asyncio.get_running_loop().time()
+    patient = asyncio.create_task(shared.ask("a", owner="a", deadline=now + 60))
+    await asyncio.sleep(0)
+    for deadline in (now + 0.2, now - 1):
+        with pytest.raises(Unavailable):
+            await shared.ask("b", owner="b", deadline=deadline)
+    go_on.set()
+    assert await patient == "A"
 
 
 async def test_what_makes_a_shared_transaction_fail_harms_only_whose_it_is(

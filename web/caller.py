@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 from auth.viewer import Viewer
 from context import Origin, Services, admit
-from web.head import Head, head_of
+from web.head import SHORT, Head, head_of
 
 Address = IPv4Address | IPv6Address
 
@@ -25,7 +25,9 @@ def find_viewer(
 
 def origin_of(scope: Scope, detail: str) -> Origin:
     """Where a request comes from; detail: full, masked or off, of the address that is kept."""
-    return origin(client_of(scope), head_of(scope).user_agent, detail)
+    user_agent = head_of(scope).user_agent
+    told = origin if len(user_agent or "") <= SHORT else origin.__wrapped__  # not kept
+    return told(client_of(scope), user_agent, detail)
 
 
 @lru_cache(maxsize=4096)

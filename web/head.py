@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from starlette.types import Scope
 
+SHORT = 512  # bytes of what is kept of a header: strangers send 16 kB of it
 BODY = "body"  # in the scope: a request's, where it came together with its head
 
 
@@ -38,7 +39,13 @@ def head_of(scope: Scope) -> Head:
     return found
 
 
-@lru_cache(maxsize=1024)
 def text(values: tuple[bytes, ...]) -> str:
     """The values of a header as one text (RFC 9110 5.3), empty when there is none."""
-    return b", ".join(values).decode("latin-1")
+    told = b", ".join(values)
+    return shared(told) if len(told) <= SHORT else told.decode("latin-1")
+
+
+@lru_cache(maxsize=1024)
+def shared(told: bytes) -> str:
+    """The one text of these bytes."""
+    return told.decode("latin-1")
