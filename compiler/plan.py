@@ -15,7 +15,6 @@ from graphql import (
     DocumentNode,
     ExecutionResult,
     FragmentDefinitionNode,
-    GraphQLError,
     GraphQLIncludeDirective,
     GraphQLSchema,
     GraphQLSkipDirective,
@@ -87,7 +86,7 @@ class Plan:
         self,
         context: object,
         variables: dict[str, Any],
-        values: VariableValues | list[GraphQLError] | None = None,
+        values: VariableValues | None = None,
     ) -> AwaitableOrValue[ExecutionResult]:
         """The same as graphql.execute's.
 
@@ -95,14 +94,13 @@ class Plan:
         """
         if self._always:
             return self._always.execute(context, NO_VALUES)
-        if values is None:
-            values = get_variable_values(
-                self._schema, self._operation.variable_definitions or (), variables
-            )
-        if not isinstance(values, list):
-            shape = self._shapes.get(tuple(map(values.coerced.get, self._choosing)))
+        found = values or get_variable_values(
+            self._schema, self._operation.variable_definitions or (), variables
+        )
+        if not isinstance(found, list):
+            shape = self._shapes.get(tuple(map(found.coerced.get, self._choosing)))
             if shape:
-                return shape.execute(context, values)
+                return shape.execute(context, found)
         return self._execute_plainly(context, variables)  # null was chosen, or what cannot be
 
     def _execute_plainly(

@@ -71,7 +71,7 @@ def arguments_of(selected: Selected, field: StrawberryField, schema: Schema) -> 
 
     def arguments(values: VariableValues) -> dict[str, Any]:
         given = get_argument_values(definition, node, values)
-        return convert_arguments(given, field.arguments, registry, config) if given else {}
+        return convert_arguments(given, field.arguments, registry, config)
 
     if any(isinstance(argument.value, CHANGING) for argument in node.arguments or ()):
         return arguments

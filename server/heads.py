@@ -16,8 +16,8 @@ from web.refusals import HttpRefused
 CAPACITY = 12_000_000  # bytes of memory, roughly: some 2,000 heads of browsers
 SEEN = 10_000  # heads of which no more is known than that they came once
 END = b"\r\n\r\n"
-OF_THE_CONNECTION = {"server", "client", "scheme", "state"}
-OWN = {"headers", "head"}  # of a head; what else a scope says of one, many say alike
+# The connection's, and a head's own; what else a scope says of a head, many say alike.
+NOT_SHARED = {"server", "client", "scheme", "state", "headers", "head"}
 MOST = 256  # paths, with what else is said
 # Requests whose end is told in another way than by their length, or which are more than that.
 SPECIAL = {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"proxy-connection"}
@@ -69,7 +69,7 @@ def keep(data: bytes, scope: Any) -> None:
         refuse_unsound(scope)
     except HttpRefused:
         return
-    rest = {name: value for name, value in scope.items() if name not in OWN | OF_THE_CONNECTION}
+    rest = {name: value for name, value in scope.items() if name not in NOT_SHARED}
     if len(_rests) >= MOST:
         _rests.clear()
     rest = _rests.setdefault(repr(rest), rest | {SOUND: True})

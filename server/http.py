@@ -94,6 +94,12 @@ class Protocol(HttpToolsProtocol):
         self._idle_since = 0.0  # of the event loop's clock: when a known request was answered
         self._answer = b""  # that has not left
 
+    @property
+    def _is_answered(self) -> bool:
+        """Whether every request that came is."""
+        last: RequestResponseCycle | None = self.cycle
+        return last is None or last.response_complete
+
     def data_received(self, data: bytes) -> None:
         """Bounds what has no bound in httptools: a head, and what may stand behind a body."""
         self._send()
@@ -112,8 +118,7 @@ class Protocol(HttpToolsProtocol):
 
     def _answer_known(self, data: bytes) -> bool:
         """Answers a request whose head was read before, if this is one, whole and alone."""
-        last: RequestResponseCycle | None = self.cycle
-        if last is not None and not last.response_complete:
+        if not self._is_answered:
             return False  # it waits for its turn
         known = heads.find(data)
         if known is None:
@@ -140,11 +145,10 @@ class Protocol(HttpToolsProtocol):
             keep_alive=True,
             on_response=self._answered,
         )
-        cycle.leave = self._leave
         cycle.body += body
         cycle.more_body = False
         cycle.message_event.set()
-        super()._start_asgi_task(cycle, self.app)
+        self._start_asgi_task(cycle, self.app)
 
     def _leave(self, answer: bytes) -> None:
         """Sends an answer with the next turn of the event loop.
@@ -165,7 +169,7 @@ class Protocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Goes over to frames, once every request before is answered."""
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_answered:
             super().handle_websocket_upgrade()
         else:
             self._refuse(early_upgrade())
@@ -196,7 +200,7 @@ class Protocol(HttpToolsProtocol):
         """Closes the connection if it was idle for so long; else looks again when it may be."""
         if self.transport.is_closing():
             return  # it was reset, and what was asked on it is answered to nobody
-        is_idle = self.cycle is None or self.cycle.response_complete
+        is_idle = self._is_answered
         rest = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if is_idle and rest <= 0:
             super().timeout_keep_alive_handler()

@@ -255,6 +255,17 @@ async def serving(app: ASGIApp, http: type[Protocol] = Protocol) -> AsyncIterato
         await server.shutdown()
 
 
+def watched(tell: Callable[[Protocol], None]) -> type[Protocol]:
+    """A protocol that tells of every connection."""
+
+    class Watched(Protocol):
+        def __init__(self, *args: Any, **more: Any) -> None:
+            super().__init__(*args, **more)
+            tell(self)
+
+    return Watched
+
+
 async def answer(send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"{}"})
@@ -282,18 +293,13 @@ async def test_a_connection_that_is_reset_while_a_request_is_under_way_is_forgot
     asked, go_on = asyncio.Event(), asyncio.Event()
     go_on.set()
 
-    class Watched(Protocol):
-        def __init__(self, *args: Any, **more: Any) -> None:
-            super().__init__(*args, **more)
-            made.add(self)
-
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive
         asked.set()
         await go_on.wait()
         await answer(send)
 
-    async with serving(app, Watched) as port:
+    async with serving(app, watched(made.add)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         sent = request(b"{}")
         for _ in range(3):
@@ -344,18 +350,13 @@ async def test_what_happens_in_the_turn_of_an_answer_comes_after_it(
 ) -> None:
     made: list[Protocol] = []
 
-    class Watched(Protocol):
-        def __init__(self, *args: Any, **more: Any) -> None:
-            super().__init__(*args, **more)
-            made.append(self)
-
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive
         await answer(send)
         [protocol] = made
         happens(protocol)
 
-    async with serving(app, Watched) as port:
+    async with serving(app, watched(made.append)) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(request(b"{}"))
         async with asyncio.timeout(20):

@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 from auth.viewer import Viewer
 from context import Origin, Services, admit
-from web.head import SHORT, Head, head_of
+from web.head import Head, head_of
 
 Address = IPv4Address | IPv6Address
 
@@ -25,17 +25,16 @@ def find_viewer(
 
 def origin_of(scope: Scope, detail: str) -> Origin:
     """Where a request comes from; detail: full, masked or off, of the address that is kept."""
-    user_agent = head_of(scope).user_agent
-    told = origin if len(user_agent or "") <= SHORT else origin.__wrapped__  # not kept
-    return told(client_of(scope), user_agent, detail)
+    kept, counted = told_of(client_of(scope), detail)
+    return Origin(head_of(scope).user_agent, kept, counted)
 
 
 @lru_cache(maxsize=4096)
-def origin(host: str, user_agent: str | None, detail: str) -> Origin:
-    """What is kept of where a client is and what it is, and whom it is counted with."""
+def told_of(host: str, detail: str) -> tuple[str | None, str]:
+    """What is kept of an address, and the network that it is counted with."""
     address = parse_address(host)
     kept = {"full": str(address), "masked": network(address, MASKED)}.get(detail)
-    return Origin(user_agent, kept if address else None, network(address, COUNTED))
+    return kept if address else None, network(address, COUNTED)
 
 
 def masked(scope: Scope) -> str | None:
