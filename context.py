@@ -36,6 +36,7 @@ from live.connections import Connections
 from live.held import Feed
 
 T = TypeVar("T")
+Asked = asyncio.Future[OwnedSession | None]  # a look-up that was asked for
 
 # RFC 6750 2.1, with one or more spaces: the scheme in any case, one token of these characters.
 BEARER = re.compile(rb"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
@@ -166,13 +167,15 @@ async def admit(
     *,
     address: str | None,
     with_live: bool = False,
+    asked: Asked | None = None,
 ) -> Viewer | None:
     """The caller of a request: nobody without a credential, refused with a bad one.
 
     authorization: the values of the request's Authorization headers; address: as much of the
     client's as may be kept with a session; with_live: whether to read the caller's live sessions
-    along. A forged token costs no statement, a good one costs one; that the session was used is
-    noted for later. Raises BadRequest, Unauthenticated, Unavailable.
+    along; asked: for the session, where that was done when the request came. A forged token costs
+    no statement, a good one costs one; that the session was used is noted for later. Raises
+    BadRequest, Unauthenticated, Unavailable.
     """
     claims = claims_in(services.tokens, authorization)
     if claims is None:
@@ -180,11 +183,16 @@ async def admit(
     now = services.clock.known() or await services.clock.now(services.database)
     refuse_untimely(claims, now=now)
     key = Key(claims.user_id, claims.session_id)
-    found = await (services.found_with_live if with_live else services.found).ask(key)
+    found = await (asked or ask(services, key, with_live=with_live))
     viewer = judge(found)
     if found and found.is_use_due:
         services.activity.note(key, Use(now, address))
     return viewer
+
+
+def ask(services: Services, key: Key, *, with_live: bool) -> Asked:
+    """Asks for a session as it is from now on; with_live: and for its user's live ones."""
+    return (services.found_with_live if with_live else services.found).ask(key)
 
 
 def claims_in(tokens: Verifier, authorization: Sequence[bytes]) -> Claims | None:

@@ -25,7 +25,7 @@ SPECIAL = {b"transfer-encoding", b"expect", b"upgrade", b"connection", b"proxy-c
 
 def size(head: bytes) -> int:
     """Bytes of memory that a head takes, with what follows from it: most by its lines."""
-    return 1200 + 200 * head.count(b"\r\n") + 2 * len(head)
+    return 1700 + 200 * head.count(b"\r\n") + 2 * len(head)
 
 
 # How long the body is; the head, as ASGI has it and as we do; what else the scope says of it.

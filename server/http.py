@@ -7,16 +7,20 @@ that HTTP does not have, a head without end. And a target is taken as it was sen
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import copy_context
 from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
-from starlette.types import Message
+from starlette.types import Message, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server import heads
 from web.edge import EVERY_ANSWER
+from web.head import lines
+from web.operations import Operation
 from web.refusals import PLAIN_JSON, HttpRefused, method_not_allowed, render
+from web.shortcut import CONNECTION, Shortcut
 
 MAX_HEAD = 64 * 1024  # bytes from the first on until the headers end; the application takes 24 kB
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")  # of all paths together
@@ -31,6 +35,7 @@ class Done:
 
 
 DONE = Done()
+FIRST_LINE = b"HTTP/1.1 200 OK\r\n"
 
 
 class Cycle(RequestResponseCycle):
@@ -75,12 +80,26 @@ class Cycle(RequestResponseCycle):
 
     def _write_whole(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Writes an answer, and ends this request as uvicorn does after the last part of one."""
-        lines = b"\r\n".join(map(b": ".join, (*self.default_headers, *headers)))
-        self.leave(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n%b" % (lines, body))
+        told = lines((*self.default_headers, *headers))
+        self.leave(b"%b%b\r\n%b" % (FIRST_LINE, told, body))
         self.waiting_for_100_continue = False
         self.response_started = self.response_complete = True
         self.message_event.set()
         self.on_response()
+
+
+class Short:
+    """A request that goes the short way (web/shortcut.py), for uvicorn a cycle like any other."""
+
+    keep_alive = True
+    disconnected = False
+    response_complete = False
+    message_event = asyncio.Event()  # nobody waits for one
+
+    def __init__(self, scope: Scope, body: bytes, operation: Operation) -> None:
+        self.scope = scope
+        self.body = body
+        self.operation = operation
 
 
 class Protocol(HttpToolsProtocol):
@@ -93,6 +112,12 @@ class Protocol(HttpToolsProtocol):
         self._idle = 0  # bytes since the message began or its body went on, roughly
         self._idle_since = 0.0  # of the event loop's clock: when a known request was answered
         self._answer = b""  # that has not left
+        self._connection: tuple[object, ...] = ()  # what answers depend on, beside a request
+
+    def connection_made(self, transport: Any) -> None:
+        """A client has connected."""
+        super().connection_made(transport)
+        self._connection = self.app, self.client and self.client[0], self.scheme
 
     @property
     def _is_answered(self) -> bool:
@@ -126,14 +151,40 @@ class Protocol(HttpToolsProtocol):
         scope, body = known
         scope["server"], scope["client"], scope["scheme"] = self.server, self.client, self.scheme
         scope["state"] = self.app_state.copy()
+        scope[CONNECTION] = self._connection
         self.scope = cast("Any", scope)
-        self._begin(body)
+        shortcut: Shortcut | None = scope["head"].shortcut
+        operation = shortcut and shortcut.operation(self._connection, body)
+        if shortcut and operation:
+            self._take(shortcut, Short(scope, body, operation))
+        else:
+            self.cycle = self._begin(scope, body)
         return True
 
-    def _begin(self, body: bytes) -> None:
-        """Begins the request of the scope, whose body is there, as uvicorn does after a head."""
-        self.cycle = cycle = Cycle(
-            scope=self.scope,
+    def _take(self, shortcut: Shortcut, request: Short) -> None:
+        """Answers a request the short way, as far as that leads."""
+        self.cycle = cast("Any", request)
+
+        def go_on(asked: asyncio.Future[Any]) -> None:
+            answer = shortcut.answer(request.operation, asked, request.scope)
+            if request.disconnected:
+                return
+            if answer and request.keep_alive and not self.flow.write_paused:
+                self._leave(FIRST_LINE + lines(self.server_state.default_headers) + answer)
+                request.response_complete = True
+                self._answered()
+                return
+            cycle = self._begin(request.scope, request.body)
+            cycle.keep_alive = request.keep_alive
+            if self.cycle is cast("Any", request):  # or else another request waits behind it
+                self.cycle = cycle
+
+        shortcut.ask(request.operation).add_done_callback(go_on, context=copy_context())
+
+    def _begin(self, scope: Scope, body: bytes) -> Cycle:
+        """Begins a request, whose body is there, as uvicorn does after a head."""
+        cycle = Cycle(
+            scope=cast("Any", scope),
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,
@@ -149,6 +200,7 @@ class Protocol(HttpToolsProtocol):
         cycle.more_body = False
         cycle.message_event.set()
         self._start_asgi_task(cycle, self.app)
+        return cycle
 
     def _leave(self, answer: bytes) -> None:
         """Sends an answer with the next turn of the event loop.
@@ -255,9 +307,8 @@ class Protocol(HttpToolsProtocol):
         answer = render(refused, PLAIN_JSON)
         headers = [*answer.raw_headers, *EVERY_ANSWER, (b"connection", b"close")]
         status = HTTPStatus(refused.status)
-        lines = [f"HTTP/1.1 {status.value} {status.phrase}".encode()]
-        lines += [name + b": " + value for name, value in headers]
-        self.transport.write(b"\r\n".join([*lines, b"", bytes(answer.body)]))
+        first_line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
+        self.transport.write(b"%b%b\r\n%b" % (first_line, lines(headers), bytes(answer.body)))
         self.transport.close()
 
 

@@ -10,7 +10,6 @@ import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import Any
 
 import pytest
@@ -21,51 +20,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app import create_app
 from server import heads
 from server.http import Protocol
+from tests.peer import NUMBERS, Peer, request
+from web.shortcut import CONNECTION
 
 ServeApp = Callable[..., str]
 
-NUMBERS = count()
-OF_THE_CONNECTION = {"server", "client", "head", "body", "bigtwo.head_is_sound"}
-
-
-class Peer:
-    """A client that writes bytes and reads answers."""
-
-    def __init__(self, url: str) -> None:
-        host, port = url.removeprefix("http://").split(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=30)
-        self._rest = b""
-
-    def send(self, *parts: bytes) -> tuple[int, Any]:
-        """Sends a request, each part in a packet of its own; the answer's status and JSON."""
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for part in parts:
-            self.socket.sendall(part)
-        return self.answer()
-
-    def answer(self) -> tuple[int, Any]:
-        """The next answer."""
-        while b"\r\n\r\n" not in self._rest:
-            self._rest += self._more()
-        head, self._rest = self._rest.split(b"\r\n\r\n", 1)
-        lines = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-        length = int(lines[b"content-length"])
-        while len(self._rest) < length:
-            self._rest += self._more()
-        body, self._rest = self._rest[:length], self._rest[length:]
-        return int(head.split()[1]), json.loads(body)
-
-    def _more(self) -> bytes:
-        more = self.socket.recv(65536)
-        assert more, "the server ended the connection"
-        return more
-
-
-def request(body: bytes, *fields: bytes, line: bytes = b"POST /graphql HTTP/1.1") -> bytes:
-    """A request whose head nobody has sent before."""
-    own = b"X-Own: %d" % next(NUMBERS)
-    length = b"Content-Length: %d" % len(body)
-    return b"\r\n".join([line, b"Host: a.example", own, length, *fields, b"", body])
+OF_THE_CONNECTION = {"server", "client", "head", "body", "bigtwo.head_is_sound", CONNECTION}
 
 
 async def mirror(scope: Scope, receive: Receive, send: Send) -> None:
@@ -226,12 +186,9 @@ def test_a_known_head_is_anothers_with_another_address(
     url = serve_app(application)
     body = json.dumps({"query": "mutation { createSession { session { client { ipAddress } } } }"})
     sent = request(body.encode(), b"Content-Type: application/json")
-    host, port = url.removeprefix("http://").split(":")
     told = []
     for own in ("127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.1"):
-        peer = Peer(url)
-        peer.socket.close()
-        peer.socket = socket.create_connection((host, int(port)), 30, (own, 0))
+        peer = Peer(url, own)
         with peer.socket:
             _, answer = peer.send(sent)
         told.append(answer["data"]["createSession"]["session"]["client"]["ipAddress"])

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from starlette.types import Scope
 
 from auth.viewer import Viewer
-from context import Origin, Services, admit
+from context import Asked, Origin, Services, admit
 from web.head import Head, head_of
 
 Address = IPv4Address | IPv6Address
@@ -17,10 +17,21 @@ COUNTED = {4: 32, 6: 64}  # bits of an address that one subscriber cannot change
 
 
 def find_viewer(
-    services: Services, head: Head, origin: Origin, *, with_live: bool = False
+    services: Services,
+    head: Head,
+    origin: Origin,
+    *,
+    with_live: bool = False,
+    asked: Asked | None = None,
 ) -> Awaitable[Viewer | None]:
     """The caller; None without a credential. Raises what the door raises."""
-    return admit(services, head.authorization, address=origin.address, with_live=with_live)
+    return admit(
+        services,
+        head.authorization,
+        address=origin.address,
+        with_live=with_live,
+        asked=asked,
+    )
 
 
 def origin_of(scope: Scope, detail: str) -> Origin:

@@ -28,6 +28,7 @@ from web.refusals import (
     method_not_allowed,
     render,
 )
+from web.shortcut import SHORTCUT
 
 MAX_TARGET = 8 * 1024  # bytes of path and query string
 MAX_HEADERS = 16 * 1024  # bytes of all of them
@@ -80,6 +81,8 @@ class Edge:
                 scope[STARTED] = True
                 headers = message["headers"] = list(message.get("headers", ()))
                 add(headers, scope)
+                if SHORTCUT in scope:
+                    scope[SHORTCUT].lay(head_of(scope), headers)
                 headers.append((b"x-request-id", request_id.encode()))
                 # Unread: the server would read on, for nobody and without end.
                 if (body and body.goes_on) or self._departure.has_begun:

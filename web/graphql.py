@@ -32,6 +32,7 @@ from web.refusals import (
     encode,
     method_not_allowed,
 )
+from web.shortcut import ASKED, BEGUN, Endpoint
 from web.streams import EVENT_STREAM, EventStream
 
 METHODS = ("GET", "HEAD", "POST", "OPTIONS")
@@ -55,6 +56,7 @@ class GraphQLEndpoint:
         self._departure = departure
         self._ide = ide
         self._known: Kept[bytes, Operation] = Kept(KNOWN)
+        self._endpoint = Endpoint(services, operations, departure, self._known)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Answers one request. Raises Refused and Unavailable; web/edge.py renders them."""
@@ -79,7 +81,8 @@ class GraphQLEndpoint:
             self._services,
             head,
             origin,
-            with_live=known is not None and "mySessions" in known.definition.asks_for,
+            with_live=known is not None and known.definition.lists_sessions,
+            asked=scope.get(ASKED),
         )
         if scope["method"] not in METHODS:
             raise method_not_allowed(*METHODS)
@@ -95,8 +98,13 @@ class GraphQLEndpoint:
                 return
             operation = self._checked(scope, found, body)
         context = Context(self._services, viewer, origin)
-        result = await self._operations.execute(operation, context)
-        await reply(send, media_type, answer(result))
+        work = scope.get(BEGUN) or Begun(self._operations.execute(operation, context))
+        operation.definition.is_at_once = work.is_done and operation.kind is OperationType.QUERY
+        result = await work.rest()
+        told = answer(result)
+        if known and viewer and operation.definition.is_at_once and not result.errors:
+            self._endpoint.offer(scope, origin)
+        await reply(send, media_type, told)
 
     def _checked(self, scope: Scope, operation: Operation, body: bytes | None) -> Operation:
         """An operation that may be executed, and is known from now on. Raises HttpRefused."""

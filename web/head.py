@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from starlette.types import Scope
+
+if TYPE_CHECKING:
+    from web.shortcut import Shortcut
 
 SHORT = 512  # bytes of what is kept of a header: strangers send 16 kB of it
 BODY = "body"  # in the scope: a request's, where it came together with its head
@@ -16,11 +20,12 @@ class Head(dict[bytes, tuple[bytes, ...]]):
     so it is in the processor's cache, and what is one caller's own are few lines of memory.
     """
 
-    __slots__ = ("accept", "authorization", "body_type", "origin", "user_agent")
+    __slots__ = ("accept", "authorization", "body_type", "origin", "shortcut", "user_agent")
 
     def __init__(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
         for name, value in headers:
             self[name] = (*self[name], value) if name in self else (value,)
+        self.shortcut: Shortcut | None = None
         agent = self.get(b"user-agent")
         self.authorization = self.get(b"authorization", ())
         self.origin = self.get(b"origin", ())
@@ -37,6 +42,11 @@ def head_of(scope: Scope) -> Head:
     if found is None:
         found = scope["head"] = Head(scope["headers"])
     return found
+
+
+def lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they are written."""
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 def text(values: tuple[bytes, ...]) -> str:

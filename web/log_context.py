@@ -15,7 +15,8 @@ logs_tell: ContextVar[Scope] = ContextVar("logs_tell")  # of the request that is
 
 def begin(scope: Scope) -> str:
     """Gives a request its id, which the log's lines about it carry from now on."""
-    request_id = scope[REQUEST_ID] = f"{getrandbits(128):032x}"
+    request_id: str = scope.get(REQUEST_ID) or f"{getrandbits(128):032x}"
+    scope[REQUEST_ID] = request_id
     logs_tell.set(scope)
     return request_id
 

@@ -61,7 +61,8 @@ class Definition:
         self.room = room  # fields that its plan may have
         self.kind = node.operation  # query, mutation or subscription
         self.name = node.name.value if node.name else None
-        self.asks_for = plain_root_fields(node)
+        self.lists_sessions = "mySessions" in plain_root_fields(node)
+        self.is_at_once = False  # answered without waiting for anything, the last time
         self.uses = 0  # by live sessions
         self.plan: Plan | None = None
 

@@ -1,0 +1,323 @@
+"""The short way: what was answered before is answered so again, and nothing else is."""
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from auth import keys, tokens
+from db import sessions
+from resolvers import users
+from tests.conftest import (
+    SECRET,
+    SLOW,
+    Guest,
+    Node,
+    StartNode,
+    UntilWaiting,
+)
+from tests.peer import Peer, request
+from web.edge import Edge
+
+ME = "{ viewer { id username } }"
+LIST = """{ mySessions { id label isCurrent createdAt lastActiveAt expiresAt user { id }
+    client { userAgent name os deviceType ipAddress } } }"""
+REVOKE = "mutation { revokeSession { status } }"
+JSON = b"Content-Type: application/json"
+
+Own = dict[bytes, bytes]
+
+
+@pytest.fixture
+def long_ways(monkeypatch: pytest.MonkeyPatch) -> list[Scope]:
+    """The requests that went through the layers."""
+    gone: list[Scope] = []
+    passes_on = Edge.__call__
+
+    async def note(edge: Edge, scope: Scope, receive: Receive, send: Send) -> None:
+        gone.append(scope)
+        await passes_on(edge, scope, receive, send)
+
+    monkeypatch.setattr(Edge, "__call__", note)
+    return gone
+
+
+@pytest.fixture
+async def node(start_node: StartNode) -> Node:
+    return await start_node()
+
+
+@pytest.fixture
+async def guest(node: Node, db: Any) -> Guest:
+    return await active(node, db)
+
+
+async def active(node: Node, db: Any) -> Guest:
+    """A guest whose first use is written down."""
+    guest = await node.client.guest()
+    await db.execute("UPDATE user_sessions SET last_active_at = statement_timestamp()")
+    return guest
+
+
+class Known(Peer):
+    """A client that sends the same again and again."""
+
+    def ask(self, sent: bytes) -> tuple[int, Own, Any]:
+        """One answer: its status, its headers without what each has of its own, its JSON."""
+        self.socket.sendall(sent)
+        status, headers, body = self.whole()
+        assert len(headers.pop(b"x-request-id")) == 32
+        headers.pop(b"date")
+        return status, headers, body
+
+
+def asking(query: str, token: str, *fields: bytes) -> bytes:
+    """A request for an operation without variables."""
+    body = json.dumps({"query": query}).encode()
+    return request(body, JSON, b"Authorization: Bearer " + token.encode(), *fields)
+
+
+def on_the_way(node: Node, sent: bytes, long_ways: list[Scope], own: str = "127.0.0.1") -> Known:
+    """A client whose request goes the short way from now on."""
+    peer = Known(node.base, own)
+    told = [peer.ask(sent) for _ in range(5)]
+    assert told == [told[0]] * 5
+    assert told[0][0] == 200
+    gone = len(long_ways)
+    assert peer.ask(sent) == told[0]
+    assert len(long_ways) == gone
+    return peer
+
+
+FIELDS: list[tuple[bytes, ...]] = [
+    (),
+    (b"Accept: application/json",),
+    (b"Origin: http://localhost:3000",),
+    (b"X-Forwarded-Proto: https", b"X-Forwarded-For: 198.51.100.7"),
+    (b"User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Firefox/144.0",),
+]
+QUERIES = [ME, LIST, "{ a: viewer { b: id } currentSession { label } }"]
+
+
+@pytest.mark.parametrize("compile_after", [0, 1])
+async def test_the_short_way_leads_to_the_same_answer(
+    compile_after: int, start_node: StartNode, db: Any, long_ways: list[Scope]
+) -> None:
+    node = await start_node(
+        GRAPHQL_COMPILE_AFTER=compile_after, ALLOWED_ORIGINS=["http://localhost:3000"]
+    )
+    guest = await active(node, db)
+    for query, fields in product(QUERIES, FIELDS):
+        sent = asking(query, guest.token, *fields)
+        first = Known(node.base)
+        gone = len(long_ways)
+        told = first.ask(sent)
+        assert len(long_ways) == gone + 1
+        first.socket.close()
+        again = on_the_way(node, sent, long_ways)
+        assert again.ask(sent) == told
+        again.socket.close()
+
+
+async def test_the_next_answer_to_another_body_and_caller_is_its_own(
+    node: Node, guest: Guest, db: Any, long_ways: list[Scope]
+) -> None:
+    other = await active(node, db)
+    sent = asking(ME, guest.token)
+    for_me = on_the_way(node, sent, long_ways)
+    for_other = on_the_way(node, asking(ME, other.token), long_ways)
+    assert for_me.ask(sent)[2]["data"]["viewer"]["id"] == guest.user_id
+    assert for_other.ask(asking(ME, other.token))[2]["data"]["viewer"]["id"] == other.user_id
+    same_length = sent.replace(b"{ viewer { id username } }", b"{ viewer { id isGuest  } }")
+    answers = [for_me.ask(same_length)[2] for _ in range(3)]
+    assert answers == [{"data": {"viewer": {"id": guest.user_id, "isGuest": True}}}] * 3
+    for_me.socket.close()
+    for_other.socket.close()
+
+
+async def test_what_ends_a_session_ends_the_short_way(
+    node: Node, guest: Guest, db: Any, long_ways: list[Scope]
+) -> None:
+    second = await active(node, db)
+    ends = {
+        "SESSION_REVOKED": "UPDATE user_sessions SET revoked_at = now(),"
+        " revoked_reason = 'SIGNED_OUT' WHERE id = $1",
+        "SESSION_EXPIRED": "UPDATE user_sessions SET revoked_at = NULL, revoked_reason = NULL,"
+        " created_at = now() - interval '3 h', last_active_at = now() - interval '2 h',"
+        " authenticated_at = now() - interval '3 h', expires_at = now() - interval '1 s'"
+        " WHERE id = $1",
+        "SESSION_NOT_FOUND": "DELETE FROM user_sessions WHERE id = $1",
+    }
+    peer = on_the_way(node, sent := asking(LIST, guest.token), long_ways)
+    for reason, ended in ends.items():
+        await db.execute(ended, UUID(guest.session_id))
+        status, headers, told = peer.ask(sent)
+        assert (status, told["errors"][0]["extensions"]["reason"]) == (401, reason)
+        assert b"www-authenticate" in headers
+    peer.socket.close()
+    peer = on_the_way(node, sent := asking(ME, second.token), long_ways)
+    disable = "UPDATE users SET disabled_at = now() WHERE id = $1"
+    await db.execute(disable, UUID(second.user_id))
+    assert peer.ask(sent)[2]["errors"][0]["extensions"]["reason"] == "USER_DISABLED"
+    peer.socket.close()
+
+
+async def test_a_token_ends_in_its_time(node: Node, guest: Guest, long_ways: list[Scope]) -> None:
+    now = datetime.now(UTC)
+    token = tokens.mint(
+        keys.ring(SECRET),
+        tokens.Profile("bigtwo-sessions", "bigtwo-sessions", "bigtwo-frontend"),
+        user_id=UUID(guest.user_id),
+        session_id=UUID(guest.session_id),
+        created_at=now,
+        expires_at=now + timedelta(seconds=3),
+    )
+    peer = on_the_way(node, sent := asking(ME, token), long_ways)
+    status, told = 200, json.loads("{}")
+    async with asyncio.timeout(SLOW):
+        while status == 200:
+            await asyncio.sleep(0.1)
+            status, _, told = peer.ask(sent)
+    assert told["errors"][0]["extensions"]["reason"] == "TOKEN_EXPIRED"
+    peer.socket.close()
+
+
+async def test_a_use_is_noted_with_its_address(
+    start_node: StartNode, db: Any, long_ways: list[Scope]
+) -> None:
+    """Where a use is to be written down, and from another address, the way is the long one."""
+    node = await start_node()
+    guest = await active(node, db)
+    sent = asking(ME, guest.token)
+    here = on_the_way(node, sent, long_ways)
+    there = on_the_way(node, sent, long_ways, own="127.0.0.2")
+    await db.execute(
+        "UPDATE user_sessions SET created_at = created_at - interval '2 h',"
+        " authenticated_at = authenticated_at - interval '2 h',"
+        " last_active_at = now() - interval '1 h'"
+    )
+    before, gone = await db.fetchval("SELECT now()"), len(long_ways)
+    assert there.ask(sent)[0] == 200
+    assert len(long_ways) == gone + 1
+    noted = None
+    async with asyncio.timeout(SLOW):
+        while noted is None:  # the server writes it down within a second
+            noted = await db.fetchrow(
+                "SELECT abbrev(ip_address) AS at FROM user_sessions WHERE last_active_at > $1",
+                before - timedelta(seconds=1),
+            )
+    assert noted["at"] == "127.0.0.2"
+    here.socket.close()
+    there.socket.close()
+
+
+async def test_a_sick_database_is_told_apart_and_asked_once(
+    start_node: StartNode, db: Any, long_ways: list[Scope]
+) -> None:
+    node = await start_node(DATABASE_TIMEOUT=1)
+    guest = await active(node, db)
+    peer = on_the_way(node, sent := asking(ME, guest.token), long_ways)
+    async with db.transaction():
+        await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        status, headers, told = await asyncio.to_thread(peer.ask, sent)
+        assert time.monotonic() - began < 2
+    assert (status, told["errors"][0]["extensions"]["code"]) == (503, "SESSION_STORE_UNAVAILABLE")
+    assert b"retry-after" in headers
+    assert peer.ask(sent)[0] == 200
+    peer.socket.close()
+
+
+async def test_requests_behind_one_on_the_short_way_wait_for_their_turn(
+    node: Node, guest: Guest, db: Any, long_ways: list[Scope], until_waiting: UntilWaiting
+) -> None:
+    sent = asking(ME, guest.token)
+    peer = on_the_way(node, sent, long_ways)
+    async with db.transaction():
+        await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
+        peer.socket.sendall(sent)
+        await until_waiting()
+        peer.socket.sendall(asking(LIST, guest.token))
+        peer.socket.sendall(sent)
+        await asyncio.sleep(0.2)
+    told = [(await asyncio.to_thread(peer.answer))[1]["data"] for _ in range(3)]
+    assert [list(data) for data in told] == [["viewer"], ["mySessions"], ["viewer"]]
+    assert peer.ask(sent)[2]["data"] == told[0]
+    peer.socket.close()
+
+
+async def test_who_hangs_up_on_the_short_way_is_forgotten(
+    node: Node, guest: Guest, db: Any, long_ways: list[Scope], until_waiting: UntilWaiting
+) -> None:
+    sent = asking(ME, guest.token)
+    peer = on_the_way(node, sent, long_ways)
+    departure = node.client.application.state.departure
+    async with db.transaction():
+        await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
+        peer.socket.sendall(sent)
+        await until_waiting()
+        assert departure.requests == 1
+        peer.socket.close()
+        await asyncio.sleep(0.2)
+    async with asyncio.timeout(SLOW):
+        while departure.requests:  # noqa: ASYNC110 - there is nothing to wait for
+            await asyncio.sleep(0.01)
+    on_the_way(node, sent, long_ways).socket.close()
+
+
+async def test_answers_end_their_connections_when_the_server_leaves(
+    node: Node, guest: Guest, long_ways: list[Scope]
+) -> None:
+    sent = asking(ME, guest.token)
+    peer = on_the_way(node, sent, long_ways)
+    node.client.application.state.departure.begin(announced=True)
+    status, headers, _ = peer.ask(sent)
+    assert (status, headers[b"connection"]) == (200, b"close")
+    peer.socket.close()
+
+
+async def test_what_fails_is_told_by_the_long_way(
+    node: Node, guest: Guest, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = asking(ME, guest.token)
+    peer = on_the_way(node, sent, long_ways)
+
+    def fail(*_: object) -> Any:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(users, "to_user", fail)
+        status, _, told = peer.ask(sent)
+    assert status == 200
+    assert told["data"] == {"viewer": None}
+    assert told["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+    assert peer.ask(sent)[2]["data"]["viewer"]["id"] == guest.user_id
+    peer.socket.close()
+
+
+async def test_what_must_be_waited_for_is_begun_once(
+    node: Node, guest: Guest, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list whose sessions were not read along after all asks the database itself."""
+    sent = asking(LIST, guest.token)
+    peer = on_the_way(node, sent, long_ways)
+    answer = peer.ask(sent)
+    asked: list[object] = []
+    read_live = sessions.live
+
+    async def live(*given: Any, **more: Any) -> Any:
+        asked.append(given)
+        return await read_live(*given, **more)
+
+    monkeypatch.setattr(sessions, "live", live)
+    services = node.client.services
+    object.__setattr__(services, "found_with_live", services.found)
+    assert peer.ask(sent) == answer
+    assert len(asked) == 1
+    peer.socket.close()
