@@ -36,7 +36,7 @@ _rests: dict[str, dict[str, Any]] = {}  # these, each once for all heads
 _seen: set[int] = set()
 
 
-def find(data: bytes) -> tuple[dict[str, Any], bytes] | None:
+def find(data: bytes) -> tuple[Any, bytes] | None:
     """The scope and the body of a whole request, if its head is known."""
     end = data.find(END) + len(END)
     known = _kept.get(data[:end])

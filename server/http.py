@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import copy_context
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import httptools
 from starlette.types import Message, Scope
@@ -152,7 +152,7 @@ class Protocol(HttpToolsProtocol):
         scope["server"], scope["client"], scope["scheme"] = self.server, self.client, self.scheme
         scope["state"] = self.app_state.copy()
         scope[CONNECTION] = self._connection
-        self.scope = cast("Any", scope)
+        self.scope = scope
         shortcut: Shortcut | None = scope["head"].shortcut
         operation = shortcut and shortcut.operation(self._connection, body)
         if shortcut and operation:
@@ -161,9 +161,9 @@ class Protocol(HttpToolsProtocol):
             self.cycle = self._begin(scope, body)
         return True
 
-    def _take(self, shortcut: Shortcut, request: Short) -> None:
+    def _take(self, shortcut: Shortcut, request: Any) -> None:
         """Answers a request the short way, as far as that leads."""
-        self.cycle = cast("Any", request)
+        self.cycle = request
 
         def go_on(asked: asyncio.Future[Any]) -> None:
             answer = shortcut.answer(request.operation, asked, request.scope)
@@ -176,15 +176,15 @@ class Protocol(HttpToolsProtocol):
                 return
             cycle = self._begin(request.scope, request.body)
             cycle.keep_alive = request.keep_alive
-            if self.cycle is cast("Any", request):  # or else another request waits behind it
+            if self.cycle is request:  # or else another request waits behind it
                 self.cycle = cycle
 
         shortcut.ask(request.operation).add_done_callback(go_on, context=copy_context())
 
-    def _begin(self, scope: Scope, body: bytes) -> Cycle:
+    def _begin(self, scope: Any, body: bytes) -> Cycle:
         """Begins a request, whose body is there, as uvicorn does after a head."""
         cycle = Cycle(
-            scope=cast("Any", scope),
+            scope=scope,
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,
