@@ -1,6 +1,7 @@
 """Work that is begun before it is waited for, without the cost of a task."""
 
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from types import coroutine
 from typing import Any, Generic, TypeVar, cast
 
@@ -43,6 +44,16 @@ class Begun(Generic[T]):
 
 @coroutine
 def _resumed(work: Coroutine[Any, Any, T], waits_for: object) -> Generator[Any, Any, T]:
-    """Waits for what the work waits for, as its own `await` would have done, and goes on."""
-    yield waits_for
-    return cast("T", (yield from work))
+    """Goes on as the work's own `await` would; what it waits for may fail or be called off."""
+    go_on: Callable[[], object]
+    while True:
+        try:
+            yield waits_for
+        except BaseException as error:  # noqa: BLE001 - it is the work's
+            go_on = partial(work.throw, error)
+        else:
+            go_on = partial(work.send, None)
+        try:
+            waits_for = go_on()
+        except StopIteration as end:
+            return cast("T", end.value)

@@ -98,9 +98,12 @@ class GraphQLEndpoint:
                 return
             operation = self._checked(scope, found, body)
         context = Context(self._services, viewer, origin)
-        work = scope.get(BEGUN) or Begun(self._operations.execute(operation, context))
-        operation.definition.is_at_once = work.is_done and operation.kind is OperationType.QUERY
-        result = await work.rest()
+        if operation.kind is OperationType.QUERY:
+            work = scope.get(BEGUN) or Begun(self._operations.execute(operation, context))
+            operation.definition.is_at_once = work.is_done
+            result = await work.rest()
+        else:
+            result = await self._operations.execute(operation, context)
         told = answer(result)
         if known and viewer and operation.definition.is_at_once and not result.errors:
             self._endpoint.offer(scope, origin)
