@@ -183,7 +183,10 @@ async def admit(
     now = services.clock.known() or await services.clock.now(services.database)
     refuse_untimely(claims, now=now)
     key = Key(claims.user_id, claims.session_id)
-    found = await (asked or ask(services, key, with_live=with_live))
+    try:
+        found = await (asked or ask(services, key, with_live=with_live))
+    finally:
+        del asked  # it holds what it failed with, whose traceback would hold it
     viewer = judge(found)
     if found and found.is_use_due:
         services.activity.note(key, Use(now, address))

@@ -20,7 +20,7 @@ from web.edge import EVERY_ANSWER
 from web.head import lines
 from web.operations import Operation
 from web.refusals import PLAIN_JSON, HttpRefused, method_not_allowed, render
-from web.shortcut import CONNECTION, Shortcut
+from web.shortcut import ASKED, CONNECTION, Shortcut
 
 MAX_HEAD = 64 * 1024  # bytes from the first on until the headers end; the application takes 24 kB
 METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")  # of all paths together
@@ -113,6 +113,7 @@ class Protocol(HttpToolsProtocol):
         self._idle_since = 0.0  # of the event loop's clock: when a known request was answered
         self._answer = b""  # that has not left
         self._connection: tuple[object, ...] = ()  # what answers depend on, beside a request
+        self._short: tuple[Any, asyncio.Future[Any]] | None = None  # what it asked for
 
     def connection_made(self, transport: Any) -> None:
         """A client has connected."""
@@ -162,24 +163,36 @@ class Protocol(HttpToolsProtocol):
         return True
 
     def _take(self, shortcut: Shortcut, request: Any) -> None:
-        """Answers a request the short way, as far as that leads."""
-        self.cycle = request
+        """Answers a request (a Short) by a shortcut, as far as that leads."""
+        asked = shortcut.ask(request.operation)
+        self.cycle, self._short = request, (request, asked)
 
         def go_on(asked: asyncio.Future[Any]) -> None:
-            answer = shortcut.answer(request.operation, asked, request.scope)
-            if request.disconnected:
+            if not self._short or self._short[0] is not request:
+                return  # it goes the long way
+            is_usual = not (request.disconnected or self.flow.write_paused) and request.keep_alive
+            answer = is_usual and shortcut.answer(request.operation, asked, request.scope)
+            if not answer:
+                self.take_long_way()
                 return
-            if answer and request.keep_alive and not self.flow.write_paused:
-                self._leave(FIRST_LINE + lines(self.server_state.default_headers) + answer)
-                request.response_complete = True
-                self._answered()
-                return
-            cycle = self._begin(request.scope, request.body)
-            cycle.keep_alive = request.keep_alive
-            if self.cycle is request:  # or else another request waits behind it
-                self.cycle = cycle
+            self._short = None
+            self._leave(FIRST_LINE + lines(self.server_state.default_headers) + answer)
+            request.response_complete = True
+            self._answered()
 
-        shortcut.ask(request.operation).add_done_callback(go_on, context=copy_context())
+        asked.add_done_callback(go_on, context=copy_context())
+
+    def take_long_way(self) -> None:
+        """Has a request that is on the short way answered by a task, which can be cancelled."""
+        if not self._short:
+            return
+        (request, asked), self._short = self._short, None
+        request.scope["head"].shortcut = None  # it did not lead there; perhaps the next one does
+        request.scope[ASKED] = asked
+        cycle = self._begin(request.scope, request.body)
+        cycle.keep_alive, cycle.disconnected = request.keep_alive, request.disconnected
+        if self.cycle is request:  # or else another request waits behind it
+            self.cycle = cycle
 
     def _begin(self, scope: Any, body: bytes) -> Cycle:
         """Begins a request, whose body is there, as uvicorn does after a head."""

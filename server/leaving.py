@@ -17,6 +17,7 @@ import structlog
 import uvicorn
 
 from server import parent
+from server.http import Protocol
 from web.departure import Departure
 
 SHUTDOWN_TIMEOUT = 10  # seconds for what is under way, more than DATABASE_TIMEOUT's default
@@ -46,6 +47,9 @@ class Server(uvicorn.Server):
         """Leaves, step by step; a second signal passes over what is left."""
         departure: Departure = self.lifespan.state.get("departure") or Departure()
         departure.begin(announced=not self._is_relieved)
+        for connection in self.server_state.connections:
+            if isinstance(connection, Protocol):
+                connection.take_long_way()  # where it can be cut
         await self._serve_on()
         self._stop_listening(sockets or [])
         await self._finish(departure)

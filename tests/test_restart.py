@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from server import leaving
 from server import run as serving
+from tests.peer import Peer, request
 from tests.servers import (
     APP,
     CREATE,
@@ -98,19 +99,29 @@ async def test_what_does_not_end_is_answered_after_10_seconds(
 ) -> None:
     """That nobody can say, instead of a cut connection; then the server is gone."""
     server = start_on(WORKERS="2", DATABASE_TIMEOUT="60")
-    client = Client(server.port)
+    client, peer = Client(server.port), Peer(server.base)
+    token, _ = server.create()
+    await db.execute("UPDATE user_sessions SET last_active_at = statement_timestamp()")
+    body = json.dumps({"query": LIST}).encode()
+    fields = (b"Content-Type: application/json", f"Authorization: Bearer {token}".encode())
+    known = request(body, *fields)
+    assert [peer.send(known)[0] for _ in range(5)] == [200] * 5  # the last ones the short way
     async with db.transaction():
         await db.execute("LOCK TABLE users")
         asked = asyncio.create_task(client.ask("POST", "/session"))
-        await until_waiting(asked)
+        peer.socket.sendall(known)
+        await until_waiting(asked, count=2)
         server.process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(until, lambda: is_free(server.port))
         answer = await asked
         assert answer.status == 503
         assert answer.headers["connection"] == "close"
         assert answer.headers["retry-after"]
+        status, headers, _ = await asyncio.to_thread(peer.whole)
+        assert (status, headers[b"connection"]) == (503, b"close")
         assert await asyncio.to_thread(server.process.wait, 60) == 0
-    assert [line["count"] for line in events(server, "requests_cut")] == [1]
+    peer.socket.close()
+    assert sum(line["count"] for line in events(server, "requests_cut")) == 2
 
 
 async def test_streams_and_sockets_end_after_the_requests() -> None:

@@ -1,6 +1,7 @@
 """The short way: what was answered before is answered so again, and nothing else is."""
 
 import asyncio
+import gc
 import json
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,10 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from auth import keys, tokens
-from db import sessions
+from context import Context
+from db.engine import Unavailable
 from resolvers import users
+from server.http import Protocol
 from tests.conftest import (
     SECRET,
     SLOW,
@@ -23,7 +26,10 @@ from tests.conftest import (
     UntilWaiting,
 )
 from tests.peer import Peer, request
+from web import failures
 from web.edge import Edge
+from web.log_context import add_request
+from web.shortcut import ASKED
 
 ME = "{ viewer { id username } }"
 LIST = """{ mySessions { id label isCurrent createdAt lastActiveAt expiresAt user { id }
@@ -75,6 +81,29 @@ class Known(Peer):
         assert len(headers.pop(b"x-request-id")) == 32
         headers.pop(b"date")
         return status, headers, body
+
+
+async def make_use_due(db: Any) -> datetime:
+    """Has the next use of every session noted; now."""
+    await db.execute(
+        "UPDATE user_sessions SET created_at = created_at - interval '2 h',"
+        " authenticated_at = authenticated_at - interval '2 h',"
+        " last_active_at = now() - interval '1 h'"
+    )
+    now: datetime = await db.fetchval("SELECT now()")
+    return now
+
+
+async def until_noted(db: Any, since: datetime) -> str:
+    """Waits until a use since then is written down, as servers do within a second; its address."""
+    async with asyncio.timeout(SLOW):
+        while True:
+            noted = await db.fetchrow(
+                "SELECT abbrev(ip_address) AS at FROM user_sessions WHERE last_active_at > $1",
+                since - timedelta(seconds=1),
+            )
+            if noted:
+                return str(noted["at"])
 
 
 def asking(query: str, token: str, *fields: bytes) -> bytes:
@@ -197,22 +226,10 @@ async def test_a_use_is_noted_with_its_address(
     sent = asking(ME, guest.token)
     here = on_the_way(node, sent, long_ways)
     there = on_the_way(node, sent, long_ways, own="127.0.0.2")
-    await db.execute(
-        "UPDATE user_sessions SET created_at = created_at - interval '2 h',"
-        " authenticated_at = authenticated_at - interval '2 h',"
-        " last_active_at = now() - interval '1 h'"
-    )
-    before, gone = await db.fetchval("SELECT now()"), len(long_ways)
+    before, gone = await make_use_due(db), len(long_ways)
     assert there.ask(sent)[0] == 200
     assert len(long_ways) == gone + 1
-    noted = None
-    async with asyncio.timeout(SLOW):
-        while noted is None:  # the server writes it down within a second
-            noted = await db.fetchrow(
-                "SELECT abbrev(ip_address) AS at FROM user_sessions WHERE last_active_at > $1",
-                before - timedelta(seconds=1),
-            )
-    assert noted["at"] == "127.0.0.2"
+    assert await until_noted(db, before) == "127.0.0.2"
     here.socket.close()
     there.socket.close()
 
@@ -252,23 +269,19 @@ async def test_requests_behind_one_on_the_short_way_wait_for_their_turn(
     peer.socket.close()
 
 
-async def test_who_hangs_up_on_the_short_way_is_forgotten(
+async def test_a_use_counts_although_who_asked_has_hung_up(
     node: Node, guest: Guest, db: Any, long_ways: list[Scope], until_waiting: UntilWaiting
 ) -> None:
     sent = asking(ME, guest.token)
     peer = on_the_way(node, sent, long_ways)
-    departure = node.client.application.state.departure
+    before = await make_use_due(db)
     async with db.transaction():
         await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
         peer.socket.sendall(sent)
         await until_waiting()
-        assert departure.requests == 1
         peer.socket.close()
         await asyncio.sleep(0.2)
-    async with asyncio.timeout(SLOW):
-        while departure.requests:  # noqa: ASYNC110 - there is nothing to wait for
-            await asyncio.sleep(0.01)
-    on_the_way(node, sent, long_ways).socket.close()
+    await until_noted(db, before)
 
 
 async def test_answers_end_their_connections_when_the_server_leaves(
@@ -282,42 +295,149 @@ async def test_answers_end_their_connections_when_the_server_leaves(
     peer.socket.close()
 
 
-async def test_what_fails_is_told_by_the_long_way(
-    node: Node, guest: Guest, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
+class Lines:
+    """Takes the place of a module's logger."""
+
+    def __init__(self) -> None:
+        self.written: list[Any] = []
+
+    def error(self, event: str, **more: Any) -> None:
+        """Takes a line, with what its request adds."""
+        self.written.append(add_request(None, "", {"event": event, **more}))
+
+
+async def test_what_fails_is_told_by_the_long_way_and_written_down_once(
+    start_node: StartNode, db: Any, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent = asking(ME, guest.token)
+    node = await start_node(TRUSTED_PROXIES=["127.0.0.1"])
+    guest = await active(node, db)
+    sent = asking(ME, guest.token, b"X-Forwarded-For: 198.51.100.7")
     peer = on_the_way(node, sent, long_ways)
+    lines = Lines()
 
     def fail(*_: object) -> Any:
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patched:
         patched.setattr(users, "to_user", fail)
-        status, _, told = peer.ask(sent)
-    assert status == 200
-    assert told["data"] == {"viewer": None}
+        patched.setattr(failures, "log", lines)
+        peer.socket.sendall(sent)
+        status, headers, told = peer.whole()
+        assert peer.ask(sent)[2] == told
+    assert (status, told["data"]) == (200, {"viewer": None})
     assert told["errors"][0]["extensions"]["code"] == "INTERNAL_SERVER_ERROR"
+    assert [line["address"] for line in lines.written] == ["198.51.100.0/24"] * 2
+    assert lines.written[0]["request_id"] == headers[b"x-request-id"].decode()
     assert peer.ask(sent)[2]["data"]["viewer"]["id"] == guest.user_id
     peer.socket.close()
 
 
-async def test_what_must_be_waited_for_is_begun_once(
+async def test_what_a_resolver_logs_names_the_client_behind_a_proxy(
+    start_node: StartNode, db: Any, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await start_node(TRUSTED_PROXIES=["127.0.0.1"])
+    guest = await active(node, db)
+    sent = asking(ME, guest.token, b"X-Forwarded-For: 198.51.100.7")
+    peer = on_the_way(node, sent, long_ways)
+    lines, to_user = Lines(), users.to_user
+
+    def tell(row: Any) -> Any:
+        lines.error("seen")
+        return to_user(row)
+
+    monkeypatch.setattr(users, "to_user", tell)
+    gone = len(long_ways)
+    peer.socket.sendall(sent)
+    _, headers, _ = peer.whole()
+    assert len(long_ways) == gone
+    [line] = lines.written
+    assert line["address"] == "198.51.100.0/24"
+    assert line["request_id"] == headers[b"x-request-id"].decode()
+    peer.socket.close()
+
+
+async def test_what_one_caller_is_refused_at_once_is_no_bug_when_another_waits_for_it(
+    node: Node, guest: Guest, db: Any, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    administrator = await active(node, db)
+    await db.execute(
+        "UPDATE users SET role = 'ADMIN', is_guest = false WHERE id = $1",
+        UUID(administrator.user_id),
+    )
+    everybody = "{ sessions(first: 1) { edges { node { id } } } }"
+    own = f"{ME:<{len(everybody)}}"  # as long, so that both have the same head
+    lines = Lines()
+    monkeypatch.setattr(failures, "log", lines)
+    codes = []
+    for caller in (guest, administrator):
+        sent = asking(own, caller.token)
+        peer = on_the_way(node, sent, long_ways)
+        head, _, _ = sent.partition(b"\r\n\r\n")
+        body = json.dumps({"query": everybody}).encode()
+        told = [peer.ask(head + b"\r\n\r\n" + body)[2] for _ in range(4)]
+        codes += ["errors" in answer for answer in told]
+        peer.socket.close()
+    assert codes == [True] * 4 + [False] * 4
+    assert lines.written == []
+
+
+async def test_what_must_be_waited_for_goes_on_where_it_was_begun(
     node: Node, guest: Guest, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list whose sessions were not read along after all asks the database itself."""
+    """A list whose sessions were not read along after all."""
     sent = asking(LIST, guest.token)
     peer = on_the_way(node, sent, long_ways)
     answer = peer.ask(sent)
-    asked: list[object] = []
-    read_live = sessions.live
-
-    async def live(*given: Any, **more: Any) -> Any:
-        asked.append(given)
-        return await read_live(*given, **more)
-
-    monkeypatch.setattr(sessions, "live", live)
     services = node.client.services
     object.__setattr__(services, "found_with_live", services.found)
-    assert peer.ask(sent) == answer
-    assert len(asked) == 1
+    gone = len(long_ways)
+    assert peer.ask(sent) == answer  # the database is asked by a task
+    assert len(long_ways) == gone + 1
+    begun: list[str] = []
+
+    async def read(*_: object) -> Any:
+        begun.append("begun")
+        await asyncio.sleep(0.01)
+        begun.append("done")
+        return []
+
+    monkeypatch.setattr(Context, "read", read)
+    empty = [peer.ask(sent)[2] for _ in range(4)]
+    assert empty == [{"data": {"mySessions": []}}] * 4
+    assert begun == ["begun", "done"] * 4
+    peer.socket.close()
+
+
+async def test_an_idle_connection_keeps_no_rows(
+    node: Node, guest: Guest, db: Any, long_ways: list[Scope]
+) -> None:
+    sent = asking(LIST, guest.token)
+    peer = on_the_way(node, sent, long_ways)
+    await make_use_due(db)
+    for _ in range(2):  # the long way and the short one
+        assert peer.ask(sent)[0] == 200
+        served = [one for one in gc.get_objects() if isinstance(one, Protocol)]
+        assert [one for one in served if ASKED in one.scope or one._short] == []
+    peer.socket.close()
+
+
+async def test_a_refusal_leaves_nothing_for_the_garbage_collector(
+    start_node: StartNode, db: Any, long_ways: list[Scope]
+) -> None:
+    node = await start_node(DATABASE_TIMEOUT=1)
+    guest = await active(node, db)
+    sent = asking(ME, guest.token)
+    peer = on_the_way(node, sent, long_ways)
+    gc.collect()
+    gc.disable()
+    try:
+        async with db.transaction():
+            await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
+            assert (await asyncio.to_thread(peer.ask, sent))[0] == 503
+        long_ways.clear()
+        assert peer.ask(sent)[0] == 200
+        await asyncio.sleep(0.1)
+        assert [one for one in gc.get_objects() if isinstance(one, Unavailable)] == []
+    finally:
+        gc.enable()
     peer.socket.close()

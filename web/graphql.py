@@ -82,7 +82,7 @@ class GraphQLEndpoint:
             head,
             origin,
             with_live=known is not None and known.definition.lists_sessions,
-            asked=scope.get(ASKED),
+            asked=scope.pop(ASKED, None),
         )
         if scope["method"] not in METHODS:
             raise method_not_allowed(*METHODS)
@@ -99,14 +99,13 @@ class GraphQLEndpoint:
             operation = self._checked(scope, found, body)
         context = Context(self._services, viewer, origin)
         if operation.kind is OperationType.QUERY:
-            work = scope.get(BEGUN) or Begun(self._operations.execute(operation, context))
-            operation.definition.is_at_once = work.is_done
-            result = await work.rest()
+            work = scope.pop(BEGUN, None) or Begun(self._operations.execute(operation, context))
+            is_at_once, result = work.is_done, await work.rest()
         else:
-            result = await self._operations.execute(operation, context)
-        told = answer(result)
-        if known and viewer and operation.definition.is_at_once and not result.errors:
-            self._endpoint.offer(scope, origin)
+            is_at_once, result = False, await self._operations.execute(operation, context)
+        told = answer(self._operations.noted(result))
+        if is_at_once and known and body and viewer and not result.errors:
+            self._endpoint.offer(scope, body, origin)
         await reply(send, media_type, told)
 
     def _checked(self, scope: Scope, operation: Operation, body: bytes | None) -> Operation:

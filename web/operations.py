@@ -62,7 +62,6 @@ class Definition:
         self.kind = node.operation  # query, mutation or subscription
         self.name = node.name.value if node.name else None
         self.lists_sessions = "mySessions" in plain_root_fields(node)
-        self.is_at_once = False  # answered without waiting for anything, the last time
         self.uses = 0  # by live sessions
         self.plan: Plan | None = None
 
@@ -178,14 +177,14 @@ class Operations:
         make_context is called for each: every result has the whole time for the database.
         """
         if operation.kind is not OperationType.SUBSCRIPTION:
-            yield await self.execute(operation, make_context())
+            yield self.noted(await self.execute(operation, make_context()))
             return
         source = await self._source(operation, make_context())
         if isinstance(source, ExecutionResult):
             yield source
             return
         async for event in source:
-            yield await self.execute(operation, make_context(), event=event)
+            yield self.noted(await self.execute(operation, make_context(), event=event))
 
     async def _source(
         self, operation: Operation, context: Context
@@ -203,16 +202,14 @@ class Operations:
         source = create_source_event_stream(executor)
         if isawaitable(source):
             source = await source
-        if isinstance(source, ExecutionResult):
-            self._failures.log(source.errors or ())
-        return source
+        return self.noted(source) if isinstance(source, ExecutionResult) else source
 
     async def execute(
         self, operation: Operation, context: Context, *, event: object = None
     ) -> ExecutionResult:
         """What a query or a mutation answers, or a subscription to an event.
 
-        Bugs are in its errors, and in the log.
+        Bugs are in its errors: `noted` writes them down.
         """
         definition, variables, values = operation
         if context.viewer and not definition.plan:
@@ -231,10 +228,14 @@ class Operations:
         )
         if not isinstance(result, ExecutionResult):
             result = await result
-        if result.errors:
-            self._failures.log(result.errors)
         if context.has_begun and not context.viewer:
             self._count(definition)
+        return result
+
+    def noted(self, result: ExecutionResult) -> ExecutionResult:
+        """A result that is going to be answered: the bugs in it are in the log."""
+        if result.errors:
+            self._failures.log(result.errors)
         return result
 
     def _count(self, definition: Definition) -> None:

@@ -21,7 +21,7 @@ from web.begun import Begun
 from web.departure import Departure
 from web.head import Head, head_of, lines
 from web.kept import Kept
-from web.log_context import begin
+from web.log_context import REQUEST_ID, begin
 from web.operations import Operation, Operations
 from web.refusals import encode
 
@@ -45,23 +45,37 @@ class Endpoint:
     departure: Departure
     known: Kept[bytes, Operation]  # by their bodies
 
-    def offer(self, scope: Scope, origin: Origin) -> None:
-        """Offers a shortcut to a request whose viewer was found and whose answer is 200."""
+    def offer(self, scope: Scope, body: bytes, origin: Origin) -> None:
+        """Offers a shortcut to a request of a viewer's, which was answered at once without errors.
+
+        To this caller: what is there at once for one, another may have to wait for.
+        """
         claims = self.services.tokens.kept(head_of(scope).authorization[0])
         if claims and CONNECTION in scope:
-            scope[SHORTCUT] = Shortcut(self, scope[CONNECTION], claims, origin)
+            scope[SHORTCUT] = Shortcut(self, scope, body, claims, origin)
 
 
 class Shortcut:
-    """From a head, as it comes over a connection like the one whose request went the long way."""
+    """From a head and a body to their next answer, on connections like the first one's."""
 
-    __slots__ = ("_claims", "_connection", "_endpoint", "_headers", "_key", "_origin")
+    __slots__ = (
+        "_body",
+        "_claims",
+        "_client",
+        "_connection",
+        "_endpoint",
+        "_headers",
+        "_key",
+        "_origin",
+    )
 
     def __init__(
-        self, endpoint: Endpoint, connection: object, claims: Claims, origin: Origin
+        self, endpoint: Endpoint, scope: Scope, body: bytes, claims: Claims, origin: Origin
     ) -> None:
         self._endpoint = endpoint
-        self._connection = connection
+        self._connection = scope[CONNECTION]
+        self._client = scope["client"]  # as a trusted proxy says
+        self._body = hash(body)  # another of the same would be tried, perhaps in vain
         self._claims = claims
         self._key = Key(claims.user_id, claims.session_id)
         self._origin = origin
@@ -74,16 +88,13 @@ class Shortcut:
 
     def operation(self, connection: object, body: bytes) -> Operation | None:
         """What a body asks for, if that may be answered this way now."""
-        endpoint = self._endpoint
-        known = endpoint.known.get(body)
         is_open = (
-            known
-            and known.definition.is_at_once
+            hash(body) == self._body
             and connection == self._connection
-            and not endpoint.departure.has_begun
+            and not self._endpoint.departure.has_begun
             and self._is_timely()
         )
-        return known if is_open else None
+        return self._endpoint.known.get(body) if is_open else None
 
     def _is_timely(self) -> bool:
         """Whether the token is in its time, as far as that is known without asking."""
@@ -97,36 +108,29 @@ class Shortcut:
         return True
 
     def ask(self, operation: Operation) -> Asked:
-        """Asks for the session. Whoever does is to call `answer` when it is there."""
-        self._endpoint.departure.requests += 1
+        """Asks for the session."""
         with_live = operation.definition.lists_sessions
         return ask(self._endpoint.services, self._key, with_live=with_live)
 
     def answer(self, operation: Operation, asked: Asked, scope: Scope) -> bytes | None:
-        """An answer's headers and body. None: the scope says how far the short way led."""
-        self._endpoint.departure.requests -= 1
-        scope[ASKED] = asked
+        """An answer's headers and body, with what was found; None for the long way."""
+        if asked.exception():  # not raised: its traceback would hold all of this
+            return None
+        request_id = scope[REQUEST_ID] = begin({"client": self._client})
         try:
-            return self._answer(operation, asked, scope)
-        except Exception:  # noqa: BLE001 - it is met again on the long way, where it is told
+            viewer = judge(asked.result())
+            if viewer.is_use_due:
+                return None
+            context = Context(self._endpoint.services, viewer, self._origin)
+            begun = Begun(self._endpoint.operations.execute(operation, context))
+            if not begun.is_done:
+                scope[BEGUN] = begun
+                return None
+            result = begun.value
+            body = encode({"data": result.data}) if result and not result.errors else None
+        except Exception:  # noqa: BLE001 - it is met again on the long way, which tells of it
             return None
-
-    def _answer(self, operation: Operation, asked: Asked, scope: Scope) -> bytes | None:
-        endpoint = self._endpoint
-        request_id = begin(scope)
-        viewer = judge(asked.result())
-        if viewer.is_use_due or endpoint.departure.has_begun:
-            return None
-        context = Context(endpoint.services, viewer, self._origin)
-        begun = Begun(endpoint.operations.execute(operation, context))
-        if not begun.is_done:
-            scope[BEGUN] = begun
-            return None
-        result = begun.value
-        if result is None or result.errors:
-            return None
-        body = encode({"data": result.data})
-        return b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
+        return body and b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (
             self._headers,
             request_id.encode(),
             len(body),
