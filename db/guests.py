@@ -5,7 +5,7 @@ cost the server and PostgreSQL a half more.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from db import changes
@@ -17,8 +17,7 @@ from db.users import COLUMNS as USER_COLUMNS
 from db.users import UserRow
 
 
-@dataclass(frozen=True, slots=True)
-class NewGuest:
+class NewGuest(NamedTuple):
     """A guest to be, and its first session."""
 
     user_id: UUID

@@ -116,8 +116,7 @@ class OwnedSession(NamedTuple):
         return self.session.id
 
 
-@dataclass(frozen=True, slots=True)
-class NewSession:
+class NewSession(NamedTuple):
     """What a session begins with; its policy is copied onto the row."""
 
     id: UUID

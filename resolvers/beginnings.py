@@ -1,8 +1,8 @@
 """Beginning a session: as a guest, as whoever a credential stands for, or in place of another."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import strawberry
@@ -40,8 +40,7 @@ CREDENTIALS = ("input", "credentials")
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class Beginning:
+class Beginning(NamedTuple):
     """How a session is to begin, once its form is known to be right."""
 
     label: str | None = None  # none: two words
@@ -49,8 +48,7 @@ class Beginning:
     credentials: CredentialsInput | None = None  # none: as a guest
 
 
-@dataclass(frozen=True)
-class SignedIn:
+class SignedIn(NamedTuple):
     """A session that has just begun, and the token that opens it."""
 
     token: str

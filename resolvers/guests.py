@@ -1,7 +1,7 @@
 """Guests who come at the same time: their rows, in one transaction for all of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from auth.errors import RateLimited
@@ -13,8 +13,7 @@ from db.sessions import SessionRow
 from db.users import UserRow
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A guest who wants to begin."""
 
     guest: NewGuest

@@ -4,6 +4,7 @@ What must never stand in one (tokens, keys, passwords, addresses of databases, w
 is kept out where the line is written; see docs/security.md.
 """
 
+import asyncio
 import json
 import logging
 import sys
@@ -45,11 +46,13 @@ class Written:
     """Writes our own lines where the handler writes those of libraries.
 
     By way of the library's loggers a line costs three times as much, more than anything else that
-    a new session takes of the server.
+    a new session takes of the server. Lines of one turn of the event loop leave together, before
+    what is answered in it: a system call for each is 5 % of a new session.
     """
 
     def __init__(self, handler: "logging.StreamHandler[TextIO]") -> None:
         self._handler = handler
+        self._flushes: asyncio.AbstractEventLoop | None = None  # at the end of its turn
 
     def msg(self, line: str) -> None:
         """Writes a line. Whoever asked for something gets it although nobody reads the log."""
@@ -59,6 +62,18 @@ class Written:
             except UnicodeEncodeError:  # not in UTF-8: better escaped than lost
                 escaped = line.encode("ascii", "backslashreplace").decode()
                 self._handler.stream.write(f"{escaped}\n")
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._flush()
+            return
+        if loop is not self._flushes:
+            self._flushes = loop
+            loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushes = None
+        with self._handler.lock or nullcontext(), suppress(OSError, ValueError):
             self._handler.stream.flush()
 
     debug = info = warning = error = critical = msg
