@@ -180,7 +180,7 @@ class Protocol(HttpToolsProtocol):
             request.response_complete = True
             self._answered()
 
-        asked.add_done_callback(go_on, context=copy_context())
+        asked.add_done_callback(go_on, context=copy_context())  # what it logs names its request
 
     def take_long_way(self) -> None:
         """Has a request that is on the short way answered by a task, which can be cancelled."""
