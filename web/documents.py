@@ -43,7 +43,7 @@ MAX_OPERATIONS = 10
 MAX_ERRORS = 10
 MAX_MESSAGE = 300  # characters: graphql-core quotes names and values of any length
 ONCE = "createSession"  # or one request could fill the database
-HIDDEN = re.compile("[\\x00\\ud800-\\udfff]")  # NUL and lone surrogates
+HIDDEN = re.compile(r"[\x00\ud800-\udfff]")  # NUL and lone surrogates
 
 # Lists of the schema's own description. Under aliases they multiply each other, and nobody needs
 # that: without, the widest answer about a schema is not much longer than the usual one.
