@@ -9,7 +9,6 @@ import asyncio
 import json
 import re
 import secrets
-import statistics
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import report
 import rows
 import serving
 from compare import Cluster, Match
+from figures import Figure, Round
 from ground import beside, connected
 from lineup import chosen
 from progress import Progress
@@ -32,7 +32,7 @@ from db import migrations
 
 SMALL = 10_000  # sessions
 ROUNDS, SECONDS = 5, 2
-SAME = 1.2  # a check among many by one among few, at most
+SAME = 1.2  # a check among many by one among few, at most: all that it costs, in both processes
 BUFFERS = 10  # of a check, at most
 Fill = Callable[[str, int], Awaitable[None]]
 
@@ -64,11 +64,11 @@ async def compare(url: str, many: int, fill: Fill) -> None:
             number: await enter(stack, where, secret)
             for number, where in ((SMALL, small), (many, url))
         }
-        cpu = await play(sides, cluster)
+        seen = await play(sides, cluster)
         for side in sides.values():  # so that the statement is each connection's last one
             await bench.one_round(side.match, cluster, "viewer", SECONDS)
         buffers = {number: await touched(side) for number, side in sides.items()}
-    tell(cpu, buffers, many)
+    tell(seen, buffers, many)
 
 
 async def enter(stack: AsyncExitStack, url: str, secret: str) -> Side:
@@ -81,9 +81,9 @@ async def enter(stack: AsyncExitStack, url: str, secret: str) -> Side:
     return Side(of, Match(server, of))
 
 
-async def play(sides: dict[int, Side], cluster: Cluster) -> dict[tuple[str, int], float]:
-    """The database's µs per check and per list, by the number of sessions."""
-    seen: dict[tuple[str, int], list[float]] = {}
+async def play(sides: dict[int, Side], cluster: Cluster) -> dict[tuple[str, int], Figure]:
+    """Figures of checks and of lists, by the number of sessions."""
+    seen: dict[tuple[str, int], list[Round]] = {}
     with Progress((ROUNDS + 1) * 2 * len(sides)) as progress:
         for turn in range(ROUNDS + 1):  # the first warms up
             for operation in ("viewer", "list"):
@@ -91,8 +91,8 @@ async def play(sides: dict[int, Side], cluster: Cluster) -> dict[tuple[str, int]
                     progress.step(f"{operation} among {number:,}")
                     done = await bench.one_round(side.match, cluster, operation, SECONDS)
                     if turn:
-                        seen.setdefault((operation, number), []).append(done.database_cpu_us)
-    return {which: statistics.median(found) for which, found in seen.items()}
+                        seen.setdefault((operation, number), []).append(done)
+    return {which: Figure.of(rounds) for which, rounds in seen.items()}
 
 
 async def touched(side: Side) -> int | None:
@@ -122,22 +122,35 @@ def value_for(kind: str, found: UUID | None) -> Any:
     return [found] if kind.endswith("[]") else found
 
 
-def tell(cpu: dict[tuple[str, int], float], buffers: dict[int, int | None], many: int) -> None:
+def cpu(figure: Figure) -> float:
+    """All µs of a request: the server's and the database's."""
+    return figure.server_cpu_us + figure.database_cpu_us
+
+
+def tell(seen: dict[tuple[str, int], Figure], buffers: dict[int, int | None], many: int) -> None:
     """Prints and writes down what was seen."""
-    for (operation, number), each in cpu.items():
-        title = f"{operation} among {number:,} sessions, the database's CPU"
-        print(f"{title:<58} {each:9.1f} µs")
+    for (operation, number), each in seen.items():
+        for whose, used in (("server", each.server_cpu_us), ("database", each.database_cpu_us)):
+            title = f"{operation} among {number:,} sessions, the {whose}'s CPU"
+            print(f"{title:<58} {used:9.1f} µs")
     for number, blocks in buffers.items():
         print(f"{f'a check among {number:,} sessions touches':<58} {blocks or '?':>9} buffers")
-    ratio = cpu["viewer", many] / cpu["viewer", SMALL]
+    small, large = seen["viewer", SMALL], seen["viewer", many]
+    ratio = cpu(large) / cpu(small)
     largest = buffers[many]
     report.add(
         "growth",
         {
             "sessions": [SMALL, many],
-            "check_database_cpu_us": [cpu["viewer", SMALL], cpu["viewer", many]],
-            "list_database_cpu_us": [cpu["list", SMALL], cpu["list", many]],
+            **{
+                f"{what}_{whose}_cpu_us": [
+                    getattr(seen[operation, number], f"{whose}_cpu_us") for number in (SMALL, many)
+                ]
+                for what, operation in (("check", "viewer"), ("list", "list"))
+                for whose in ("server", "database")
+            },
             "check_buffers": [buffers[SMALL], largest],
+            "database_ratio": large.database_cpu_us / small.database_cpu_us,
             "ratio": ratio,
             "target": SAME,
             "met": ratio <= SAME and largest is not None and largest <= BUFFERS,
