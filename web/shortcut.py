@@ -114,7 +114,8 @@ class Shortcut:
 
     def answer(self, operation: Operation, asked: Asked, scope: Scope) -> bytes | None:
         """An answer's headers and body, with what was found; None for the long way."""
-        if asked.exception():  # not raised: its traceback would hold all of this
+        # An error is looked at and not raised: its traceback would hold all of this.
+        if asked.cancelled() or asked.exception():
             return None
         request_id = scope[REQUEST_ID] = begin({"client": self._client})
         try:
