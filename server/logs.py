@@ -4,7 +4,6 @@ What must never stand in one (tokens, keys, passwords, addresses of databases, w
 is kept out where the line is written; see docs/security.md.
 """
 
-import asyncio
 import json
 import logging
 import sys
@@ -19,7 +18,6 @@ from web.bounded import Bounded
 from web.log_context import add_request
 
 LEVELS = {"uvicorn.error": logging.WARNING, "alembic": logging.WARNING}
-TOGETHER = 2048  # bytes; of more than 4096 a pipe may put another worker's into the middle
 UPGRADES = ("Unsupported upgrade request", "No supported WebSocket library")  # advice for nobody
 
 
@@ -47,17 +45,13 @@ class Written:
     """Writes our own lines where the handler writes those of libraries.
 
     By way of the library's loggers a line costs three times as much, more than anything else that
-    a new session takes of the server. What is told (info) leaves with the other lines of one turn
-    of the event loop, before what is answered in it: a system call for each is 4 % of a new
-    session. What is wrong is written down at once.
+    a new session takes of the server.
     """
 
     def __init__(self, handler: "logging.StreamHandler[TextIO]") -> None:
         self._handler = handler
-        self._waiting = 0  # bytes, at most
-        self._flushes: asyncio.AbstractEventLoop | None = None  # at the end of its turn
 
-    def at_once(self, line: str) -> None:
+    def msg(self, line: str) -> None:
         """Writes a line. Whoever asked for something gets it although nobody reads the log."""
         with self._handler.lock or nullcontext(), suppress(OSError, ValueError):
             try:
@@ -65,37 +59,9 @@ class Written:
             except UnicodeEncodeError:  # not in UTF-8: better escaped than lost
                 escaped = line.encode("ascii", "backslashreplace").decode()
                 self._handler.stream.write(f"{escaped}\n")
-            self._flush()
+            self._handler.stream.flush()
 
-    def in_turn(self, line: str) -> None:
-        """Writes a line with others, but no more than a pipe takes as a whole from one of many."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self.at_once(line)
-            return
-        size = len(line) + 1 if line.isascii() else None
-        if size is None or self._waiting + size > TOGETHER:
-            self.at_once(line)
-            return
-        with self._handler.lock or nullcontext(), suppress(OSError, ValueError):
-            self._handler.stream.write(f"{line}\n")
-            self._waiting += size
-            if loop is not self._flushes:
-                self._flushes = loop
-                loop.call_soon(self._flush_in_turn)
-
-    def _flush_in_turn(self) -> None:
-        self._flushes = None
-        with self._handler.lock or nullcontext(), suppress(OSError, ValueError):
-            self._flush()
-
-    def _flush(self) -> None:
-        self._waiting = 0
-        self._handler.stream.flush()
-
-    debug = info = in_turn
-    warning = error = critical = msg = at_once
+    debug = info = warning = error = critical = msg
 
 
 def configure(log_format: str = "") -> None:

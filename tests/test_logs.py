@@ -133,67 +133,6 @@ def test_a_line_that_the_output_has_no_letters_for_is_escaped_and_not_lost() -> 
     assert written.getvalue().endswith(b"RuntimeError: f\\xfcr \\u2026\n")
 
 
-class Pipe(io.RawIOBase):
-    """Takes what is written, and remembers in which pieces."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-
-    def writable(self) -> bool:
-        """It is."""
-        return True
-
-    def write(self, piece: Any) -> int:
-        """Takes all of it."""
-        self.pieces.append(bytes(piece))
-        return len(piece)
-
-
-@pytest.fixture
-def pipe() -> Iterator[Pipe]:
-    """What takes the log's lines."""
-    root = logging.getLogger()
-    before, level = root.handlers, root.level
-    logs.configure("json")
-    (handler,) = root.handlers
-    assert isinstance(handler, logging.StreamHandler)
-    taken = Pipe()
-    handler.setStream(io.TextIOWrapper(io.BufferedWriter(taken, 65_536), encoding="utf-8"))
-    yield taken
-    root.handlers, root.level = before, level
-    structlog.reset_defaults()
-
-
-async def test_what_is_told_in_one_turn_leaves_together_at_its_end(pipe: Pipe) -> None:
-    log = structlog.get_logger()
-    for number in range(3):
-        log.info("told", number=number)
-    assert pipe.pieces == []
-    await asyncio.sleep(0)
-    [piece] = pipe.pieces
-    assert [json.loads(line)["number"] for line in piece.splitlines()] == [0, 1, 2]
-    log.info("told", number=3)
-    log.warning("wrong")
-    assert len(pipe.pieces) == 2
-    assert [json.loads(line)["event"] for line in pipe.pieces[1].splitlines()] == ["told", "wrong"]
-
-
-async def test_no_pipe_takes_half_a_line(pipe: Pipe) -> None:
-    """Of more than 4,096 bytes it may, and put another worker's into the middle."""
-    for number in range(200):
-        structlog.get_logger().info("told", number=number, more="x" * (number % 7 * 200))
-    await asyncio.sleep(0)
-    assert max(map(len, pipe.pieces)) <= 4096
-    assert all(piece.endswith(b"\n") for piece in pipe.pieces)
-    told = b"".join(pipe.pieces).splitlines()
-    assert [json.loads(line)["number"] for line in told] == list(range(200))
-
-
-def test_without_an_event_loop_a_line_is_written_at_once(pipe: Pipe) -> None:
-    structlog.get_logger().info("told")
-    assert len(pipe.pieces) == 1
-
-
 async def test_refusals_are_written_at_a_bounded_rate(client: Any, lines: Any) -> None:
     for _ in range(200):
         await client.gql("{ viewer { id } }", token="a.b.c")
