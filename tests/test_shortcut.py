@@ -4,6 +4,8 @@ import asyncio
 import gc
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -12,29 +14,19 @@ from uuid import UUID
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from auth import keys, tokens
 from context import Context
 from db.engine import Unavailable
 from resolvers import users
 from server.http import Protocol
-from tests.conftest import (
-    SECRET,
-    SLOW,
-    Guest,
-    Node,
-    StartNode,
-    UntilWaiting,
-)
+from tests.conftest import ME, SLOW, Guest, Node, StartNode, UntilWaiting, mint
 from tests.peer import Peer, request
 from web import failures
 from web.edge import Edge
 from web.log_context import add_request
 from web.shortcut import ASKED
 
-ME = "{ viewer { id username } }"
 LIST = """{ mySessions { id label isCurrent createdAt lastActiveAt expiresAt user { id }
     client { userAgent name os deviceType ipAddress } } }"""
-REVOKE = "mutation { revokeSession { status } }"
 JSON = b"Content-Type: application/json"
 
 Own = dict[bytes, bytes]
@@ -55,8 +47,18 @@ def long_ways(monkeypatch: pytest.MonkeyPatch) -> list[Scope]:
 
 
 @pytest.fixture
-async def node(start_node: StartNode) -> Node:
-    return await start_node()
+async def node(start_node: StartNode, request: pytest.FixtureRequest) -> Node:
+    """A server; what a test changes of its settings is the fixture's parameter."""
+    return await start_node(**getattr(request, "param", {}))
+
+
+def set_to(**changes: Any) -> pytest.MarkDecorator:
+    """A test's server has these settings."""
+    return pytest.mark.parametrize("node", [changes], indirect=True)
+
+
+IMPATIENT = set_to(DATABASE_TIMEOUT=1)
+BEHIND_A_PROXY = set_to(TRUSTED_PROXIES=["127.0.0.1"])
 
 
 @pytest.fixture
@@ -69,6 +71,14 @@ async def active(node: Node, db: Any) -> Guest:
     guest = await node.client.guest()
     await db.execute("UPDATE user_sessions SET last_active_at = statement_timestamp()")
     return guest
+
+
+@asynccontextmanager
+async def sessions_locked(db: Any) -> AsyncIterator[None]:
+    """Has every look-up wait for the end of the block."""
+    async with db.transaction():
+        await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
+        yield
 
 
 class Known(Peer):
@@ -199,30 +209,29 @@ async def test_what_ends_a_session_ends_the_short_way(
 
 async def test_a_token_ends_in_its_time(node: Node, guest: Guest, long_ways: list[Scope]) -> None:
     now = datetime.now(UTC)
-    token = tokens.mint(
-        keys.ring(SECRET),
-        tokens.Profile("bigtwo-sessions", "bigtwo-sessions", "bigtwo-frontend"),
-        user_id=UUID(guest.user_id),
-        session_id=UUID(guest.session_id),
-        created_at=now,
-        expires_at=now + timedelta(seconds=3),
+    token = mint(
+        {
+            "user_id": UUID(guest.user_id),
+            "id": UUID(guest.session_id),
+            "created_at": now,
+            "expires_at": now + timedelta(seconds=3),
+        }
     )
     peer = on_the_way(node, sent := asking(ME, token), long_ways)
-    status, told = 200, json.loads("{}")
+    status, told = 200, None
     async with asyncio.timeout(SLOW):
         while status == 200:
             await asyncio.sleep(0.1)
             status, _, told = peer.ask(sent)
+    assert told
     assert told["errors"][0]["extensions"]["reason"] == "TOKEN_EXPIRED"
     peer.socket.close()
 
 
 async def test_a_use_is_noted_with_its_address(
-    start_node: StartNode, db: Any, long_ways: list[Scope]
+    node: Node, guest: Guest, db: Any, long_ways: list[Scope]
 ) -> None:
     """Where a use is to be written down, and from another address, the way is the long one."""
-    node = await start_node()
-    guest = await active(node, db)
     sent = asking(ME, guest.token)
     here = on_the_way(node, sent, long_ways)
     there = on_the_way(node, sent, long_ways, own="127.0.0.2")
@@ -234,14 +243,12 @@ async def test_a_use_is_noted_with_its_address(
     there.socket.close()
 
 
+@IMPATIENT
 async def test_a_sick_database_is_told_apart_and_asked_once(
-    start_node: StartNode, db: Any, long_ways: list[Scope]
+    node: Node, guest: Guest, db: Any, long_ways: list[Scope]
 ) -> None:
-    node = await start_node(DATABASE_TIMEOUT=1)
-    guest = await active(node, db)
     peer = on_the_way(node, sent := asking(ME, guest.token), long_ways)
-    async with db.transaction():
-        await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
+    async with sessions_locked(db):
         began = time.monotonic()
         status, headers, told = await asyncio.to_thread(peer.ask, sent)
         assert time.monotonic() - began < 2
@@ -256,8 +263,7 @@ async def test_requests_behind_one_on_the_short_way_wait_for_their_turn(
 ) -> None:
     sent = asking(ME, guest.token)
     peer = on_the_way(node, sent, long_ways)
-    async with db.transaction():
-        await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
+    async with sessions_locked(db):
         peer.socket.sendall(sent)
         await until_waiting()
         peer.socket.sendall(asking(LIST, guest.token))
@@ -275,8 +281,7 @@ async def test_a_use_counts_although_who_asked_has_hung_up(
     sent = asking(ME, guest.token)
     peer = on_the_way(node, sent, long_ways)
     before = await make_use_due(db)
-    async with db.transaction():
-        await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
+    async with sessions_locked(db):
         peer.socket.sendall(sent)
         await until_waiting()
         peer.socket.close()
@@ -306,11 +311,10 @@ class Lines:
         self.written.append(add_request(None, "", {"event": event, **more}))
 
 
+@BEHIND_A_PROXY
 async def test_what_fails_is_told_by_the_long_way_and_written_down_once(
-    start_node: StartNode, db: Any, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
+    node: Node, guest: Guest, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = await start_node(TRUSTED_PROXIES=["127.0.0.1"])
-    guest = await active(node, db)
     sent = asking(ME, guest.token, b"X-Forwarded-For: 198.51.100.7")
     peer = on_the_way(node, sent, long_ways)
     lines = Lines()
@@ -332,11 +336,10 @@ async def test_what_fails_is_told_by_the_long_way_and_written_down_once(
     peer.socket.close()
 
 
+@BEHIND_A_PROXY
 async def test_what_a_resolver_logs_names_the_client_behind_a_proxy(
-    start_node: StartNode, db: Any, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
+    node: Node, guest: Guest, long_ways: list[Scope], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = await start_node(TRUSTED_PROXIES=["127.0.0.1"])
-    guest = await active(node, db)
     sent = asking(ME, guest.token, b"X-Forwarded-For: 198.51.100.7")
     peer = on_the_way(node, sent, long_ways)
     lines, to_user = Lines(), users.to_user
@@ -368,16 +371,16 @@ async def test_what_one_caller_is_refused_at_once_is_no_bug_when_another_waits_f
     own = f"{ME:<{len(everybody)}}"  # as long, so that both have the same head
     lines = Lines()
     monkeypatch.setattr(failures, "log", lines)
-    codes = []
+    refused = []
     for caller in (guest, administrator):
         sent = asking(own, caller.token)
         peer = on_the_way(node, sent, long_ways)
         head, _, _ = sent.partition(b"\r\n\r\n")
         body = json.dumps({"query": everybody}).encode()
         told = [peer.ask(head + b"\r\n\r\n" + body)[2] for _ in range(4)]
-        codes += ["errors" in answer for answer in told]
+        refused += ["errors" in answer for answer in told]
         peer.socket.close()
-    assert codes == [True] * 4 + [False] * 4
+    assert refused == [True] * 4 + [False] * 4
     assert lines.written == []
 
 
@@ -421,18 +424,16 @@ async def test_an_idle_connection_keeps_no_rows(
     peer.socket.close()
 
 
+@IMPATIENT
 async def test_a_refusal_leaves_nothing_for_the_garbage_collector(
-    start_node: StartNode, db: Any, long_ways: list[Scope]
+    node: Node, guest: Guest, db: Any, long_ways: list[Scope]
 ) -> None:
-    node = await start_node(DATABASE_TIMEOUT=1)
-    guest = await active(node, db)
     sent = asking(ME, guest.token)
     peer = on_the_way(node, sent, long_ways)
     gc.collect()
     gc.disable()
     try:
-        async with db.transaction():
-            await db.execute("LOCK TABLE user_sessions IN ACCESS EXCLUSIVE MODE")
+        async with sessions_locked(db):
             assert (await asyncio.to_thread(peer.ask, sent))[0] == 503
         long_ways.clear()
         assert peer.ask(sent)[0] == 200
