@@ -43,9 +43,13 @@ class Results:
         }
 
 
-def rounded(value: dict[str, Any]) -> dict[str, Any]:
+def rounded(value: Any) -> Any:
     """Figures with as many digits as mean something."""
-    return {k: round(v, DIGITS) if isinstance(v, float) else v for k, v in value.items()}
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return round(value, DIGITS) if isinstance(value, float) else value
 
 
 def judged(figures: Figures) -> Iterator[dict[str, Any]]:
