@@ -91,7 +91,7 @@ class GraphQLEndpoint:
             require_json(head)
             operation = known
         else:
-            sent = await read_request(scope, head, receive, begun)
+            sent = await read_request(scope, head, receive, begun, body)
             found = None if media_type == EVENT_STREAM else self._operations.prepare(sent)
             if found is None or is_streamed(found, may_stream=may_stream):
                 await self._stream(sent, viewer, origin)(scope, receive, send)
@@ -226,12 +226,12 @@ def quality(parameters: Sequence[str]) -> float:
 
 
 async def read_request(
-    scope: Scope, head: Head, receive: Receive, begun: Begun[bytes] | None
+    scope: Scope, head: Head, receive: Receive, begun: Begun[bytes] | None, body: bytes | None
 ) -> GraphQLRequest:
     """The GraphQL request in an HTTP request. Raises HttpRefused."""
     if scope["method"] == "POST":
         require_json(head)
-        return well_formed(parse_json(await read_body(head, receive, begun), "body"))
+        return well_formed(parse_json(await read_body(head, receive, begun, body), "body"))
     return well_formed(from_query_string(QueryParams(scope["query_string"])))
 
 
@@ -257,10 +257,17 @@ def is_json(content_type: str) -> bool:
     return kind == PLAIN_JSON and charsets <= CHARSETS
 
 
-async def read_body(head: Head, receive: Receive, begun: Begun[bytes] | None) -> bytes:
-    """The whole body. Raises HttpRefused: 413 for a large one, unread; 408 for a slow one."""
+async def read_body(
+    head: Head, receive: Receive, begun: Begun[bytes] | None, body: bytes | None
+) -> bytes:
+    """The whole body. Raises HttpRefused: 413 for a large one, unread; 408 for a slow one.
+
+    begun: where reading was begun; body: where it is there.
+    """
     if is_large(head):
         raise too_large()
+    if body is not None:
+        return body
     begun = begun or Begun(received(receive))
     if begun.is_done:
         return await begun.rest()
