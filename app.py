@@ -18,7 +18,7 @@ from auth.passwords import Passwords
 from auth.throttle import Throttle
 from background import activity, cleanup, condition
 from context import Policy, Services
-from db import sessions
+from db import endings, sessions
 from db.activity import Activity
 from db.clock import Clock
 from db.engine import Database
@@ -26,7 +26,7 @@ from db.shared import Shared
 from db.together import Together
 from db.turns import Turns
 from live.connections import Connections
-from resolvers import endings, guests
+from resolvers import guests
 from server import cli, commands
 from server.database import bus_url
 from settings import SessionLimitAction, Settings

@@ -4,6 +4,7 @@ It decides; how a refusal is rendered stands in web/refusals.py.
 """
 
 import asyncio
+import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,10 +26,11 @@ from auth.viewer import Viewer
 from db import identities, sessions, users
 from db.activity import Activity, Use
 from db.clock import Clock
+from db.endings import Ending
 from db.engine import Database
 from db.events import Actor, By
 from db.identities import IdentityRow
-from db.sessions import Key, OwnedSession
+from db.sessions import Key, OwnedSession, SessionRow
 from db.shared import Shared
 from db.together import Together
 from db.turns import Turns
@@ -41,6 +43,7 @@ Asked = asyncio.Future[OwnedSession | None]  # a look-up that was asked for
 # RFC 6750 2.1, with one or more spaces: the scheme in any case, one token of these characters.
 BEARER = re.compile(rb"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
 
+IN_TIME = 0.9  # of a request's time for the database: what begins later is hardly done by its end
 GUEST_IDLE_TIMEOUT = timedelta(hours=24)  # until its first use: most guests never come back
 
 
@@ -73,7 +76,7 @@ class Services:
     found: Together[Key, OwnedSession]  # sessions by their keys, for the door
     found_with_live: Together[Key, OwnedSession]  # the same, with their users' live sessions
     guests: Shared[Any, Any]  # beginnings and endings that wait at the same time
-    endings: Shared[Any, Any]
+    endings: Shared[Ending, SessionRow]
     clock: Clock
     keys: KeyRing
     profile: Profile
@@ -127,6 +130,18 @@ class Context:
         if not self._deadline:
             self._deadline = asyncio.get_running_loop().time() + self.services.database.timeout
         return self._deadline
+
+    @property
+    def latest(self) -> float:
+        """When it is too late to begin with a write, in seconds since 1970 on the database's clock.
+
+        For a statement that commits by itself. A network may hold it back, and it must not be
+        done long after its request was refused. Infinite where the database's clock is not known.
+        """
+        now = self.services.clock.known()
+        if now is None:
+            return math.inf
+        return now + IN_TIME * (self.deadline - asyncio.get_running_loop().time())
 
     @asynccontextmanager
     async def begin(self, turn: Hashable = None) -> AsyncIterator[AsyncConnection]:

@@ -1,6 +1,7 @@
 """Whose sessions a transaction changes: noted while it runs, told once it has committed.
 
-Whatever records what became of a session notes its user here, so that no caller can forget it.
+Whatever records what became of a user's sessions notes the user here, so that no caller can forget
+it.
 """
 
 from collections.abc import Iterable

@@ -128,13 +128,15 @@ class Database:
             return await query(Direct(driver))
 
     @asynccontextmanager
-    async def begin_directly(self, *, deadline: float | None = None) -> AsyncIterator[Direct]:
-        """As `begin`, for what many requests share: by asyncpg itself."""
-        async with self._driver(deadline or self._deadline()) as driver:
+    async def write_directly(self, *, deadline: float) -> AsyncIterator[Direct]:
+        """As `begin`, for what many requests share: by asyncpg itself.
+
+        Each statement commits, unless it stands in a block of `Direct.begin`.
+        """
+        async with self._driver(deadline) as driver:
             db = Direct(driver)
             with self._telling(db):
-                async with driver.transaction():
-                    yield db
+                yield db
 
     async def _read_once(
         self, query: Callable[[AsyncConnection], Awaitable[T]], deadline: float
@@ -276,6 +278,8 @@ def make_engine(url: str, *, timeout: float, pooler: str = "", **pool: Any) -> A
     engine = create_async_engine(
         "postgresql+asyncpg://",
         connect_args=arguments | {"connection_class": Connection},
+        # Whatever the database's default: a later statement is to see what committed before it.
+        isolation_level="READ COMMITTED",
         hide_parameters=True,  # values never reach a log or a traceback
         **pool,
     )

@@ -59,47 +59,39 @@ class EventRow:
 
 
 async def record(db: Statements, kind: Kind, sessions: Sequence[SessionRow], by: By) -> None:
-    """Writes down what somebody has just done to sessions: one statement, none for no session."""
-    await record_each(db, kind, [(session, by) for session in sessions])
-
-
-async def record_each(db: Statements, kind: Kind, done: Sequence[tuple[SessionRow, By]]) -> None:
-    """Writes down what has just happened to sessions, to each by somebody: one statement.
+    """Writes down what somebody has just done to sessions: one statement, none for no session.
 
     An expiry is dated at the clock that ended the session, everything else at the transaction.
     """
-    if not done:
+    if not sessions:
         return
-    changes.note(db, [row.user_id for row, _ in done])
+    changes.note(db, [row.user_id for row in sessions])
     expired = kind is Kind.EXPIRED
     await db.execute(
         text("""
             INSERT INTO session_events
                 (user_id, id, session_id, kind, at, actor, actor_user_id, actor_session_id, reason,
                  ip_address)
-            SELECT n.user_id, n.id, n.session_id, :kind, coalesce(n.at, now()), n.actor,
-                   n.actor_user_id, n.actor_session_id, n.reason, CAST(n.address AS inet)
+            SELECT n.user_id, n.id, n.session_id, :kind, coalesce(n.at, now()), :actor,
+                   CAST(:actor_user_id AS uuid), CAST(:actor_session_id AS uuid), n.reason,
+                   CAST(CAST(:address AS text) AS inet)
             FROM unnest(CAST(:user_ids AS uuid[]), CAST(:ids AS uuid[]),
                         CAST(:session_ids AS uuid[]), CAST(:times AS timestamptz[]),
-                        CAST(:reasons AS text[]), CAST(:actors AS text[]),
-                        CAST(:actor_user_ids AS uuid[]), CAST(:actor_session_ids AS uuid[]),
-                        CAST(:addresses AS text[]))
-                AS n (user_id, id, session_id, at, reason, actor, actor_user_id, actor_session_id,
-                      address)
+                        CAST(:reasons AS text[])) AS n (user_id, id, session_id, at, reason)
         """),
         {
             "kind": kind.value,
-            "user_ids": [row.user_id for row, _ in done],
-            "ids": [uuid6.uuid7() for _ in done],
-            "session_ids": [row.id for row, _ in done],
+            "actor": by.actor.value,
+            "actor_user_id": by.user_id,
+            "actor_session_id": by.session_id,
+            "address": by.address,
+            "user_ids": [row.user_id for row in sessions],
+            "ids": [uuid6.uuid7() for _ in sessions],
+            "session_ids": [row.id for row in sessions],
             "times": [
-                row.idle_expires_at or row.expires_at if expired else None for row, _ in done
+                row.idle_expires_at or row.expires_at if expired else None for row in sessions
             ],
-            "reasons": [row.revoked_reason for row, _ in done],
-            "actors": [by.actor.value for _, by in done],
-            "actor_user_ids": [by.user_id for _, by in done],
-            "actor_session_ids": [by.session_id for _, by in done],
-            "addresses": [by.address for _, by in done],
+            "reasons": [row.revoked_reason for row in sessions],
         },
     )
 

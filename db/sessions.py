@@ -1,7 +1,6 @@
 """Statements about sessions. `db` first, the owner next; plain rows come out."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -326,51 +325,39 @@ async def rename(
     return to_session(row) if row else None
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """A session that is to end, why, and by which other one."""
-
-    key: Key
-    reason: RevokedReason
-    by: UUID
-
-
-async def revoke_many(db: Statements, endings: Sequence[Ending]) -> dict[Key, SessionRow]:
-    """Ends live sessions of different users; those that ended. The users' rows must be locked."""
+async def revoke(
+    db: AsyncConnection, user_id: UUID, session_id: UUID, *, reason: RevokedReason, by: UUID
+) -> SessionRow | None:
+    """Ends a live session of the user. None when there is none. The user's row must be locked."""
     ended = await db.execute(
         text(f"""
             UPDATE user_sessions s
-            SET revoked_at = statement_timestamp(), revoked_reason = n.reason, revoked_by = n.by
-            FROM unnest(CAST(:user_ids AS uuid[]), CAST(:ids AS uuid[]), CAST(:reasons AS text[]),
-                        CAST(:bys AS uuid[])) AS n (user_id, id, reason, by)
-            WHERE s.user_id = n.user_id AND s.id = n.id AND {LIVE}
+            SET revoked_at = statement_timestamp(), revoked_reason = :reason, revoked_by = :by
+            WHERE s.user_id = :user_id AND s.id = :session_id AND {LIVE}
             RETURNING {COLUMNS}
         """),  # noqa: S608 - constants
-        pairs(ending.key for ending in endings)
-        | {
-            "reasons": [ending.reason.value for ending in endings],
-            "bys": [ending.by for ending in endings],
-        },
+        {"user_id": user_id, "session_id": session_id, "reason": reason.value, "by": by},
     )
-    return by_key(ended)
+    row = ended.one_or_none()
+    return to_session(row) if row else None
 
 
-async def confirm_ended(db: Statements, keys: Sequence[Key]) -> dict[Key, SessionRow]:
-    """Those of these sessions that had ended already.
+async def confirm_ended(db: AsyncConnection, user_id: UUID, session_id: UUID) -> SessionRow | None:
+    """A session of the user that had ended already. None when there is none.
 
-    Each is written once more, as it is: the answer "already ended" must wait for a synchronous
+    It is written once more, as it is: the answer "already ended" must wait for a synchronous
     standby like the first one did, or a failover could bring the session back after it.
     """
     confirmed = await db.execute(
         text(f"""
             UPDATE user_sessions s SET label = s.label
-            FROM unnest(CAST(:user_ids AS uuid[]), CAST(:ids AS uuid[])) AS n (user_id, id)
-            WHERE s.user_id = n.user_id AND s.id = n.id AND NOT {LIVE}
+            WHERE s.user_id = :user_id AND s.id = :session_id AND NOT {LIVE}
             RETURNING {COLUMNS}
         """),  # noqa: S608 - constants
-        pairs(keys),
+        {"user_id": user_id, "session_id": session_id},
     )
-    return by_key(confirmed)
+    row = confirmed.one_or_none()
+    return to_session(row) if row else None
 
 
 def as_planned_for(keys: Sequence[Key]) -> Sequence[Key]:
@@ -382,15 +369,9 @@ def as_planned_for(keys: Sequence[Key]) -> Sequence[Key]:
     return [*keys, *list(keys[-1:]) * (EXPECTED - len(keys))]
 
 
-def pairs(keys: Iterable[Key]) -> dict[str, list[Any]]:
+def pairs(keys: Sequence[Key]) -> dict[str, list[UUID]]:
     """Keys as two lists that belong together."""
-    both = list(keys)
-    return {"user_ids": [key.user_id for key in both], "ids": [key.session_id for key in both]}
-
-
-def by_key(rows: Any) -> dict[Key, SessionRow]:
-    """The rows that COLUMNS select, by their keys."""
-    return {Key(row.user_id, row.id): row for row in to_sessions(rows)}
+    return {"user_ids": [key.user_id for key in keys], "ids": [key.session_id for key in keys]}
 
 
 async def revoke_others(

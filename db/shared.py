@@ -19,8 +19,11 @@ from db.turns import taken
 M = TypeVar("M")
 R = TypeVar("R")
 
-# Transactions that are under way at a time: while one waits for the disk, the next is prepared.
+# Transactions that are under way at a time. One has whatever came while the last was under way: the
+# fewer there are, the less each member costs, and meanwhile the server works on requests. The other
+# is for when that one takes long.
 AT_ONCE = 2
+PATIENCE = 0.01  # seconds that writes wait for a transaction that is under way
 MOST = 64  # members of one: as many requests are lost to a broken connection, and do it again
 
 log = structlog.get_logger()
@@ -40,7 +43,9 @@ class Shared(Generic[M, R]):
         self._last: dict[Hashable, asyncio.Future[R | None]] = {}  # of each owner's
         self._deadlines: dict[asyncio.Future[R | None], float] = {}  # of who waits for an answer
         self._clock: asyncio.TimerHandle | None = None  # for the first of these
-        self._sender: asyncio.Task[None] | None = None
+        self._sender: asyncio.Task[None] | None = None  # who takes what waits now
+        self._next_may_begin = asyncio.Event()  # after the last transaction that has begun
+        self._next_may_begin.set()
         self._turns = asyncio.Semaphore(AT_ONCE)
         self._is_distributed: bool | None = None  # unknown until the first transaction
 
@@ -77,7 +82,7 @@ class Shared(Generic[M, R]):
             after.add_done_callback(lambda done: self._join(owner, waiting, done))
         elif not waiting[1].done():
             self._waiting[owner] = waiting
-            if self._sender is None:
+            if self._sender is None or self._sender.done():
                 self._sender = asyncio.get_running_loop().create_task(self._send())
 
     def _set_clock(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
@@ -97,19 +102,26 @@ class Shared(Generic[M, R]):
 
     async def _send(self) -> None:
         """Writes what has come until it can begin, and answers once it is committed."""
-        batch: list[Waiting[M, R]] = []
+        batch: list[Waiting[M, R]] | None = None
+        loop = asyncio.get_running_loop()
+        may_begin, next_may_begin = self._next_may_begin, asyncio.Event()
+        self._next_may_begin = next_may_begin
         try:
-            deadline = asyncio.get_running_loop().time() + self._database.timeout
+            await may_begin.wait()
+            loop.call_later(PATIENCE, next_may_begin.set)
+            deadline = loop.time() + self._database.timeout
             async with (
                 taken(self._turns, deadline, "every statement takes too long"),
-                self._database.begin_directly(deadline=deadline) as db,
+                self._database.write_directly(deadline=deadline) as db,
             ):
                 batch = self._next()
                 done = await self._done(db, [member for member, _ in batch])
         except Exception as error:  # noqa: BLE001 - told to who was alone, or met again by each
-            batch = batch or self._next()
+            batch = self._next() if batch is None else batch
             log.warning("shared_transaction_failed", members=len(batch), error=type(error).__name__)
             done = [error if len(batch) == 1 else None] * len(batch)
+        finally:
+            next_may_begin.set()
         for (_, answer), became in zip(batch, done, strict=True):
             if not answer.done():
                 settle(answer, became)

@@ -19,7 +19,7 @@ from db import events, idempotency_keys, known_networks, link_codes, sessions, u
 from db.events import Actor, By, Kind
 from db.guests import NewGuest
 from db.idempotency_keys import IdempotencyRow
-from db.sessions import Ending, Key, NewSession, RevokedReason, SessionRow
+from db.sessions import NewSession, RevokedReason, SessionRow
 from db.users import UserRow
 from resolvers import guests
 from resolvers.endings import tell
@@ -156,6 +156,7 @@ async def begin_together(context: Context, wanted: Beginning, device: Device) ->
     guest = NewGuest(
         uuid6.uuid7(),
         names.username_candidates(),
+        context.latest,
         new_session(
             context,
             device,
@@ -347,9 +348,11 @@ async def come_back(
 
 async def supersede(db: AsyncConnection, caller: Viewer, session_id: UUID) -> list[SessionRow]:
     """Leaves the caller's session for the one that its device has now; what ended."""
-    own = Key(caller.user_id, caller.session_id)
-    ended = await sessions.revoke_many(db, [Ending(own, RevokedReason.SUPERSEDED, session_id)])
-    return list(ended.values())
+    reason = RevokedReason.SUPERSEDED
+    ended = await sessions.revoke(
+        db, caller.user_id, caller.session_id, reason=reason, by=session_id
+    )
+    return [ended] if ended else []
 
 
 async def make_room(

@@ -1,19 +1,17 @@
 """Ending sessions: one's own, another one, the others, all. Each takes effect before it answers."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from uuid import UUID
 
 import strawberry
 import structlog
 
-from auth.errors import Refused
 from auth.viewer import Viewer
-from context import Context, Info, fresh, hold, judge, signed_in
+from context import Context, Info, fresh, hold, signed_in
 from db import events, link_codes, sessions, users
-from db.direct import Statements
+from db.endings import Ending
 from db.events import Kind
-from db.sessions import Ending, Key, OwnedSession, RevokedReason, SessionRow
+from db.sessions import RevokedReason, SessionRow
 from resolvers.optional import is_given
 from resolvers.sessions import parse_id, to_session
 from schema.types import RevokeSessionPayload, RevokeSessionsPayload, RevokeSessionStatus
@@ -37,48 +35,6 @@ async def revoke_session(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """That a session of the caller's user may end."""
-
-    context: Context
-    viewer: Viewer
-    target: UUID
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is the caller's own session: that is signing out."""
-        return self.target == self.viewer.session_id
-
-    @property
-    def key(self) -> Key:
-        """The key of the session that is to end."""
-        return Key(self.viewer.user_id, self.target)
-
-    @property
-    def ending(self) -> Ending:
-        """What it becomes, where the caller may wish it."""
-        reason = RevokedReason.SIGNED_OUT if self.is_own else RevokedReason.REVOKED_BY_USER
-        return Ending(self.key, reason, self.viewer.session_id)
-
-    async def judge(self, found: OwnedSession | None) -> None:
-        """Raises Unauthenticated and ProofNotFresh unless the caller, as found, may wish this.
-
-        Signing out of a session that was ended meanwhile is what was wanted. Ending another one
-        from it is refused: a revoked device can do nothing more.
-        """
-        if not self.is_own:
-            await fresh(self.context, judge(found))  # a guest may be an account by now
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What became of a wish: the session, if there is one, and whether this ended it."""
-
-    row: SessionRow | None
-    now: bool = False
-
-
 async def end(
     context: Context, viewer: Viewer, target: UUID | None
 ) -> tuple[RevokeSessionStatus, SessionRow | None]:
@@ -89,18 +45,29 @@ async def end(
     if target is None:
         await refuse_unless_live(context, viewer)
         return RevokeSessionStatus.NOT_FOUND, None
-    wish = Wish(context, viewer, target)
-    if not wish.is_own:
+    is_own = target == viewer.session_id  # that is signing out
+    if not is_own:
         await fresh(context, viewer)
-    shared = context.services.endings
-    ended = await shared.ask(wish, owner=viewer.user_id, deadline=context.deadline)
+    ending = Ending(
+        viewer.user_id,
+        target,
+        RevokedReason.SIGNED_OUT if is_own else RevokedReason.REVOKED_BY_USER,
+        by=viewer.session_id,
+        fresh_for=None if is_own else context.services.policy.fresh_for,
+        latest=context.latest,
+        address=context.origin.address,
+    )
+    ended = await context.services.endings.ask(
+        ending, owner=viewer.user_id, deadline=context.deadline
+    )
+    known = None
     if ended is None:
-        ended = await end_alone(wish)
-    if ended.now and ended.row:
-        tell([ended.row], by=viewer.session_id)
-        return RevokeSessionStatus.REVOKED, ended.row
-    if ended.row or wish.is_own:
-        return RevokeSessionStatus.ALREADY_ENDED, ended.row
+        ended, known = await end_alone(context, viewer, ending)
+    if ended:
+        tell([ended], by=viewer.session_id)
+        return RevokeSessionStatus.REVOKED, ended
+    if known or is_own:
+        return RevokeSessionStatus.ALREADY_ENDED, known
     return RevokeSessionStatus.NOT_FOUND, None
 
 
@@ -111,57 +78,27 @@ async def refuse_unless_live(context: Context, viewer: Viewer) -> None:
         await fresh(context, await hold(db, viewer))
 
 
-async def end_alone(wish: Wish) -> Ended:
-    """Does what was wished, waiting for whoever has the user's row."""
-    async with wish.context.begin() as db:
-        await users.lock(db, wish.viewer.user_id)
-        (became,) = await end_held(db, [wish])
-    if isinstance(became, Exception):
-        raise became
-    return became
+async def end_alone(
+    context: Context, viewer: Viewer, ending: Ending
+) -> tuple[SessionRow | None, SessionRow | None]:
+    """The session, if this ended it, and if it had ended before.
 
-
-async def end_together(db: Statements, wishes: Sequence[Wish]) -> list[Ended | Exception | None]:
-    """Does what was wished, each by another user; None where somebody has the user's row."""
-    free = await users.lock_free(db, [wish.viewer.user_id for wish in wishes])
-    held = [wish for wish in wishes if wish.viewer.user_id in free]
-    became = dict(zip((wish.key for wish in held), await end_held(db, held), strict=True))
-    return [became.get(wish.key) for wish in wishes]
-
-
-async def end_held(db: Statements, wishes: Sequence[Wish]) -> list[Ended | Exception]:
-    """Does what was wished. The users' rows must be locked, by a statement before.
-
-    One statement for each step, however many wishes: who asks, what ends, the history, and what
-    had ended before.
+    It waits for whoever has the user's row, and looks at the caller again, as db/endings.py does.
+    Signing out of a session that was ended meanwhile is what was wanted. Ending another one from it
+    is refused: a revoked device can do nothing more. Raises Unauthenticated and ProofNotFresh.
     """
-    refused = await refusals(db, wishes)
-    granted = [wish for wish in wishes if wish.key not in refused]
-    ended = await sessions.revoke_many(db, [wish.ending for wish in granted])
-    done = [
-        (ended[wish.key], wish.context.by(wish.viewer)) for wish in granted if wish.key in ended
-    ]
-    await events.record_each(db, Kind.REVOKED, done)
-    left = [wish.key for wish in granted if wish.key not in ended]
-    known = await sessions.confirm_ended(db, left) if left else {}
-    return [
-        refused.get(wish.key)
-        or Ended(ended.get(wish.key) or known.get(wish.key), now=wish.key in ended)
-        for wish in wishes
-    ]
-
-
-async def refusals(db: Statements, wishes: Sequence[Wish]) -> dict[Key, Exception]:
-    """Who may not wish what they wish, as they are now, and why."""
-    callers = [Key(wish.viewer.user_id, wish.viewer.session_id) for wish in wishes]
-    found = await sessions.find_many(db, callers) if callers else {}
-    refused: dict[Key, Exception] = {}
-    for wish, caller in zip(wishes, callers, strict=True):
-        try:
-            await wish.judge(found.get(caller))
-        except Refused as error:
-            refused[wish.key] = error
-    return refused
+    async with context.begin() as db:
+        if ending.session_id == ending.by:
+            await users.lock(db, viewer.user_id)
+        else:
+            await fresh(context, await hold(db, viewer))  # a guest may be an account by now
+        ended = await sessions.revoke(
+            db, viewer.user_id, ending.session_id, reason=ending.reason, by=ending.by
+        )
+        if ended:
+            await events.record(db, Kind.REVOKED, [ended], context.by(viewer))
+            return ended, None
+        return None, await sessions.confirm_ended(db, viewer.user_id, ending.session_id)
 
 
 async def revoke_other_sessions(info: Info) -> RevokeSessionsPayload:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from auth.errors import RateLimited
 from db import guests, rate_counts
-from db.direct import Statements
+from db.direct import Direct, Statements
 from db.guests import NewGuest
 from db.rate_counts import WINDOW
 from db.sessions import SessionRow
@@ -21,18 +21,20 @@ class Arrival(NamedTuple):
 
 
 async def begin_together(
-    db: Statements, arrivals: Sequence[Arrival], *, limit: int
+    db: Direct, arrivals: Sequence[Arrival], *, limit: int
 ) -> list[tuple[UserRow, SessionRow] | Exception | None]:
     """The rows of each guest; RateLimited for one too many, None for one without a name.
 
-    limit: guests of one network in a minute; 0: as many as come.
+    limit: guests of one network in a minute; 0: as many as come, and one statement is all.
     """
-    refused = await over_limit(db, arrivals, limit=limit) if limit else {}
-    made = await guests.begin(
-        db, [one.guest for one in arrivals if one.guest.user_id not in refused]
-    )
     if limit:
-        await uncount(db, [one for one in arrivals if one.guest.user_id not in made | refused])
+        async with db.begin():
+            refused = await over_limit(db, arrivals, limit=limit)
+            allowed = [one for one in arrivals if one.guest.user_id not in refused]
+            made = await guests.begin(db, [one.guest for one in allowed])
+            await uncount(db, [one for one in allowed if one.guest.user_id not in made])
+    else:
+        refused, made = {}, await guests.begin(db, [one.guest for one in arrivals])
     ids = [one.guest.user_id for one in arrivals]
     return [made.get(user_id) or refused.get(user_id) for user_id in ids]
 

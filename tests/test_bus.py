@@ -23,6 +23,13 @@ async def heard(db: Any) -> list[str]:
     return messages
 
 
+async def until_heard(heard: list[str], count: int) -> None:
+    """Waits for so many messages."""
+    async with asyncio.timeout(5):
+        while len(heard) < count:  # noqa: ASYNC110 - they come from PostgreSQL
+            await asyncio.sleep(0.001)
+
+
 @pytest.fixture
 async def told() -> list[Collection[UUID] | None]:
     """What a process was told."""
@@ -75,11 +82,65 @@ async def test_what_changes_in_one_turn_of_the_loop_is_one_message(
         speaker.tell({user_id})
     assert told == [{user_id} for user_id in ids]  # this process at once
     await speaker.close()
-    async with asyncio.timeout(5):
-        while not heard:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until_heard(heard, 1)
     (payload,) = heard
     assert set(bus.ids_in(payload) or ()) == set(ids)
+
+
+async def test_what_changes_soon_after_a_message_shares_the_next(
+    database_url: str, heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.bus.PACE", 0.5)
+    speaker = Bus(database_url, lambda _: None)
+    ids = [uuid4() for _ in range(3)]
+    for user_id in ids:
+        speaker.tell({user_id})
+        await until_heard(heard, 1)
+    assert len(heard) == 1
+    await speaker.close()
+    await until_heard(heard, 2)
+    assert [set(bus.ids_in(told) or ()) for told in heard] == [{ids[0]}, set(ids[1:])]
+
+
+async def test_who_changes_again_while_a_message_is_under_way_is_told_of_again(
+    database_url: str, heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speaker = Bus(database_url, lambda _: None)
+    user_id, go_on = uuid4(), asyncio.Event()
+    bounded = bus.bounded
+
+    async def late(statement: Any) -> Any:
+        answer = await bounded(statement)
+        await go_on.wait()
+        return answer
+
+    monkeypatch.setattr(bus, "bounded", late)
+    speaker.tell({user_id})
+    await until_heard(heard, 1)
+    speaker.tell({user_id})
+    go_on.set()
+    await until_heard(heard, 2)
+    await speaker.close()
+    assert heard == [user_id.hex] * 2
+
+
+async def test_every_message_has_its_own_tries(
+    database_url: str, heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long one task sends them."""
+    monkeypatch.setattr("db.bus.PAUSE", (0.001, 0.002))
+    monkeypatch.setattr("db.bus.PACE", 0.2)
+    speaker = Bus(database_url, lambda _: None)
+    ids = [uuid4() for _ in range(bus.TRIES + 2)]
+    speaker.tell({ids[0]})
+    sender = speaker._sending
+    for told, user_id in enumerate(ids[1:], 1):
+        await until_heard(heard, told)
+        speaker._speaker.terminate()
+        speaker.tell({user_id})
+    assert speaker._sending is sender
+    await speaker.close()
+    assert heard == [user_id.hex for user_id in ids]
 
 
 async def test_a_process_is_not_told_twice(listener: Bus, told: list[Any], db: Any) -> None:
@@ -114,10 +175,10 @@ async def test_a_transaction_tells_once_whose_sessions_it_changed(database_url: 
 async def test_a_session_that_begins_is_told_and_one_that_is_used_is_not(
     client: Any, heard: list[str]
 ) -> None:
+    """Nor a new user's first one: nobody can have a socket in that name."""
     guest = await client.guest()
-    async with asyncio.timeout(5):
-        while not heard:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await client.device(guest)
+    await until_heard(heard, 1)
     assert heard == [UUID(guest.user_id).hex]
     await client.data("{ mySessions { id } }", token=guest.token)
     await client.flush()

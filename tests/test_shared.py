@@ -27,7 +27,7 @@ def begun(statements: Sequence[str]) -> list[str]:
 
 def ended(statements: Sequence[str]) -> list[str]:
     """The statements that revoke."""
-    return [sent for sent in statements if sent.startswith("UPDATE user_sessions s SET revoked_at")]
+    return [sent for sent in statements if "UPDATE user_sessions s SET revoked_at" in sent]
 
 
 async def guests(client: Any, count: int) -> Any:
@@ -203,6 +203,66 @@ async def test_who_came_first_of_an_owner_is_not_forgotten_when_the_second_is_ca
     assert (await first, await third) == ("A", "C")
     assert ["a"] in written
     assert written.index(["a"]) < written.index(["c"])
+
+
+async def test_who_comes_meanwhile_shares_the_next_and_a_long_one_is_not_waited_for(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[list[str]] = []
+    begun: asyncio.Queue[None] = asyncio.Queue()
+    ends: dict[str, asyncio.Event] = {name: asyncio.Event() for name in "abcdef"}
+
+    async def write(db: Direct, members: Sequence[str]) -> list[str]:
+        del db
+        written.append(list(members))
+        begun.put_nowait(None)
+        await ends[members[0]].wait()
+        return list(members)
+
+    shared: Shared[str, str] = Shared(client.services.database, write)
+    latest = asyncio.get_running_loop().time() + 60
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+
+        def ask(member: str) -> None:
+            group.create_task(shared.ask(member, owner=member, deadline=latest))
+
+        monkeypatch.setattr("db.shared.PATIENCE", 30)
+        ask("a")
+        await begun.get()
+        ask("b")
+        ask("c")
+        await asyncio.sleep(0.1)
+        assert written == [["a"]]
+        monkeypatch.setattr("db.shared.PATIENCE", 0.01)
+        ends["a"].set()
+        await begun.get()
+        assert written[1:] == [["b", "c"]]
+        ask("d")  # whose turn comes although those two are under way
+        await begun.get()
+        ask("e")  # never a third
+        await asyncio.sleep(0.1)
+        assert written[2:] == [["d"]]
+        ends["d"].set()
+        await begun.get()
+        for end in ends.values():
+            end.set()
+    assert written == [["a"], ["b", "c"], ["d"], ["e"]]
+
+
+async def test_a_sender_that_is_called_off_stops_nobody_after_it(client: Any) -> None:
+    async def write(db: Direct, members: Sequence[str]) -> list[str]:
+        del db
+        return list(members)
+
+    shared: Shared[str, str] = Shared(client.services.database, write)
+    now = asyncio.get_running_loop().time()
+    lost = asyncio.create_task(shared.ask("a", owner="a", deadline=now + 0.2))
+    await asyncio.sleep(0)
+    assert shared._sender
+    shared._sender.cancel()
+    with pytest.raises(Unavailable):
+        await lost
+    assert await shared.ask("b", owner="b", deadline=now + 60) == "b"
 
 
 async def test_a_deadline_before_those_of_others_is_kept(
