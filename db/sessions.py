@@ -321,8 +321,7 @@ async def rename(
         """),  # noqa: S608 - constants
         {"user_id": user_id, "session_id": session_id, "label": label},
     )
-    row = renamed.one_or_none()
-    return to_session(row) if row else None
+    return to_session_or_none(renamed)
 
 
 async def revoke(
@@ -338,8 +337,7 @@ async def revoke(
         """),  # noqa: S608 - constants
         {"user_id": user_id, "session_id": session_id, "reason": reason.value, "by": by},
     )
-    row = ended.one_or_none()
-    return to_session(row) if row else None
+    return to_session_or_none(ended)
 
 
 async def confirm_ended(db: AsyncConnection, user_id: UUID, session_id: UUID) -> SessionRow | None:
@@ -356,8 +354,7 @@ async def confirm_ended(db: AsyncConnection, user_id: UUID, session_id: UUID) ->
         """),  # noqa: S608 - constants
         {"user_id": user_id, "session_id": session_id},
     )
-    row = confirmed.one_or_none()
-    return to_session(row) if row else None
+    return to_session_or_none(confirmed)
 
 
 def as_planned_for(keys: Sequence[Key]) -> Sequence[Key]:
@@ -464,6 +461,12 @@ def to_owned(row: Any) -> OwnedSession:
 def to_session(row: Iterable[Any]) -> SessionRow:
     """The row that COLUMNS select."""
     return tuple.__new__(SessionRow, row)  # _make does, and counts them
+
+
+def to_session_or_none(rows: Any) -> SessionRow | None:
+    """The one row that COLUMNS select, if there is one."""
+    row = rows.one_or_none()
+    return to_session(row) if row else None
 
 
 def to_sessions(rows: Any) -> list[SessionRow]:

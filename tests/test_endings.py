@@ -24,8 +24,9 @@ SLOW_CLOCK = """
     CREATE FUNCTION slow.statement_timestamp() RETURNS timestamptz LANGUAGE plpgsql VOLATILE
         AS 'BEGIN PERFORM pg_advisory_xact_lock_shared(1);
                   RETURN pg_catalog.statement_timestamp(); END'"""
+REVOKE = "mutation($id: ID) { revokeSession(id: $id) { status } }"
 NEVER = timedelta(0)  # young enough is no account's proof; guests have nothing to prove
-REVOKE = "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'REVOKED_BY_ADMIN'"
+REVOKED = "UPDATE user_sessions SET revoked_at = now(), revoked_reason = 'REVOKED_BY_ADMIN'"
 
 
 @pytest.fixture
@@ -51,8 +52,8 @@ def ending(by: Guest, of: Guest) -> Ending:
     ("meanwhile", "ends"),
     [
         ("SELECT $1::uuid, $2::uuid, $3::uuid", True),
-        (f"{REVOKE} WHERE user_id = $1 AND id = $2 AND $3::uuid IS NOT NULL", False),
-        (f"{REVOKE} WHERE user_id = $1 AND id = $3 AND $2::uuid IS NOT NULL", False),
+        (f"{REVOKED} WHERE user_id = $1 AND id = $2 AND $3::uuid IS NOT NULL", False),
+        (f"{REVOKED} WHERE user_id = $1 AND id = $3 AND $2::uuid IS NOT NULL", False),
         ("UPDATE users SET disabled_at = now() WHERE id = $1 AND $2 <> $3::uuid", False),
         ("UPDATE users SET is_guest = false WHERE id = $1 AND $2 <> $3::uuid", False),
         (
@@ -107,7 +108,7 @@ async def test_who_is_held_is_left_for_later_and_what_is_not_there_too(
 
 
 async def test_what_comes_too_late_by_the_databases_clock_changes_nothing(
-    client: Client, add_session: AddSession, db: Any, database_url: str
+    client: Client, add_session: AddSession, db: Any
 ) -> None:
     many = [await client.guest() for _ in range(2)]
     others = [await add_session(guest) for guest in many]
@@ -116,8 +117,7 @@ async def test_what_comes_too_late_by_the_databases_clock_changes_nothing(
         ending(guest, other)._replace(latest=latest)
         for guest, other, latest in zip(many, others, (now, now + 60), strict=True)
     )
-    connection = await asyncpg.connect(database_url)
-    ended = await endings.end_together(Direct(connection), [late, in_time])
+    ended = await endings.end_together(Direct(db), [late, in_time])
     assert [row and row.id for row in ended] == [None, in_time.session_id]
     hour = timedelta(hours=1)
     sooner, later = (
@@ -129,8 +129,7 @@ async def test_what_comes_too_late_by_the_databases_clock_changes_nothing(
         )
         for latest in (now, now + 60)
     )
-    begun = await guests.begin(Direct(connection), [sooner, later])
-    await connection.close()
+    begun = await guests.begin(Direct(db), [sooner, later])
     assert begun.keys() == {later.user_id}
     assert await db.fetchval("SELECT count(*) FROM users") == 3
     assert await db.fetchval("SELECT count(*) FROM usernames") == 3
@@ -141,11 +140,10 @@ async def test_one_statement_ends_and_tells(
 ) -> None:
     """After the door's: whoever is far from PostgreSQL waits once for each."""
     guest = await client.guest()
-    revoke = "mutation($id: ID) { revokeSession(id: $id) { status } }"
     for _ in range(2):  # before the first one a process asks what kind of PostgreSQL this is
         statements.clear()
         other = await add_session(guest)
-        answer = await client.data(revoke, token=guest.token, id=other.session_id)
+        answer = await client.data(REVOKE, token=guest.token, id=other.session_id)
         assert answer["revokeSession"]["status"] == "REVOKED"
     door, end = statements
     assert "UPDATE user_sessions" not in door
@@ -155,7 +153,7 @@ async def test_one_statement_ends_and_tells(
 
 @pytest.mark.parametrize(("fresh_for", "ends"), [(None, True), (3700, True), (3500, False)])
 async def test_an_account_needs_a_proof_that_is_young_enough_at_the_lock(
-    fresh_for: int | None, ends: bool, client: Client, db: Any, database_url: str
+    fresh_for: int | None, ends: bool, client: Client, db: Any
 ) -> None:
     here = await client.account("someone")
     there = await client.device(here)
@@ -167,9 +165,7 @@ async def test_an_account_needs_a_proof_that_is_young_enough_at_the_lock(
     wish = ending(here, there)._replace(
         fresh_for=None if fresh_for is None else timedelta(seconds=fresh_for)
     )
-    connection = await asyncpg.connect(database_url)
-    (ended,) = await endings.end_together(Direct(connection), [wish])
-    await connection.close()
+    (ended,) = await endings.end_together(Direct(db), [wish])
     assert (ended is not None) == ends
 
 
@@ -183,14 +179,13 @@ async def test_whatever_the_databases_isolation_who_was_revoked_meanwhile_ends_n
         client = await start_app()
         here = await client.guest()
         there = await add_session(here)
-        revoke = "mutation($id: ID) { revokeSession(id: $id) { status } }"
         async with db.transaction(isolation="read_committed"):
             await db.execute("SELECT FROM users WHERE id = $1 FOR UPDATE", UUID(here.user_id))
             request = asyncio.ensure_future(
-                client.gql(revoke, token=here.token, id=there.session_id)
+                client.gql(REVOKE, token=here.token, id=there.session_id)
             )
             await until_waiting(request)
-            await db.execute(f"{REVOKE} WHERE id = $1", UUID(here.session_id))
+            await db.execute(f"{REVOKED} WHERE id = $1", UUID(here.session_id))
         (error,) = (await request).json()["errors"]
         assert error["extensions"]["reason"] == "SESSION_REVOKED"
         left = "SELECT revoked_at FROM user_sessions WHERE id = $1"

@@ -210,7 +210,7 @@ async def test_who_comes_meanwhile_shares_the_next_and_a_long_one_is_not_waited_
 ) -> None:
     written: list[list[str]] = []
     begun: asyncio.Queue[None] = asyncio.Queue()
-    ends: dict[str, asyncio.Event] = {name: asyncio.Event() for name in "abcdef"}
+    ends: dict[str, asyncio.Event] = {name: asyncio.Event() for name in "abde"}
 
     async def write(db: Direct, members: Sequence[str]) -> list[str]:
         del db
